@@ -10,7 +10,7 @@ QUICK := tests/schemas tests/processors tests/identity_tokens $(wildcard tests/t
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: without compiled modules each of them would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo demo-workflow demo-identity demo-adapters demo-verifiers demo-mcp test quick test-containers test-frameworks lint fmt schemas docs vectors bench soak clean
+.PHONY: help install demo demo-workflow demo-identity demo-adapters demo-verifiers demo-mcp test quick test-containers test-frameworks test-coding-agents lint fmt schemas docs vectors bench soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -53,6 +53,9 @@ test-containers: $(STAMP) ## Show the image, docker-compose.yml and the tests' b
 
 test-frameworks: $(STAMP) ## Run the adapters of agent frameworks, each in an environment of its own (NAMES="langchain …")
 	$(BIN)/python -m tests.frameworks.run $(NAMES)
+
+test-coding-agents: $(STAMP) ## Run the real Claude Code and Codex from npm behind their hooks, against a local model (Node.js 20)
+	MACAW_TEST_CODING_AGENTS=1 $(BIN)/pytest tests/coding_agents
 
 lint: $(STAMP) ## Check style, types, import rules, published schemas and generated pages
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,20 +184,35 @@ async def many(url: str, pid: int, seconds: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-async def memory(url: str, pid: int, plan: GatewayPlan) -> list[tuple[int, int]]:
+async def memory(url: str, pid: int, marks: Sequence[int]) -> list[tuple[int, int]]:
     """Return pairs of calls made and the gateway's resident memory in bytes then, by eight sessions at once."""
     looks: list[tuple[int, int]] = []
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(session(url)) for _ in range(8)]
 
-        async def some(client: Client) -> None:
-            for _ in range(plan.memory_calls // len(clients)):
+        async def some(client: Client, count: int) -> None:
+            for _ in range(count):
                 await call(client)
 
-        for look in range(plan.memory_looks + 1):
-            await asyncio.gather(*map(some, clients))
-            looks.append(((look + 1) * (plan.memory_calls // len(clients)) * len(clients), resident(pid)))
+        made = 0
+        for mark in marks:
+            each = (mark - made) // len(clients)
+            await asyncio.gather(*(some(client, each) for client in clients))
+            made += each * len(clients)
+            looks.append((made, resident(pid)))
     return looks
+
+
+def measure_memory(broker: Any, base: Path, calls: int) -> dict[str, Any]:
+    """Return the gateway's resident memory after a tenth, a half and all of some calls, and its last growth."""
+    name = "call-now"
+    with ExitStack() as ends:
+        Stage(ends, broker.info.bootstrap, base / name, Path(__file__).parents[1], broker.pid)
+        _, gateway, pid = ends.enter_context(served(base, name))
+        looks = asyncio.run(memory(gateway, pid, (calls // 10, calls // 2, calls)))
+    return {f"gateway.memory.mib_at_{made}": size / 2**20 for made, size in looks} | {
+        "gateway.memory.growth_bytes_per_call": growth(looks)
+    }
 
 
 def resident(pid: int) -> int:
@@ -228,7 +243,8 @@ def measure(broker: Any, base: Path, plan: GatewayPlan) -> dict[str, Any]:
                 (told["p50_ms"], asyncio.run(alone(gateway, plan.seconds)), asyncio.run(alone(server, plan.seconds)))
             )
         together = asyncio.run(many(gateway, pid, plan.many_seconds))
-        looks = asyncio.run(memory(gateway, pid, plan))
+        marks = [plan.memory_calls * (look + 1) for look in range(plan.memory_looks + 1)]
+        looks = asyncio.run(memory(gateway, pid, marks))
     return figures(turns) | {f"gateway.{SESSIONS}.{what}": value for what, value in together.items()} | {
         "gateway.memory.first_mib": looks[0][1] / 2**20,
         "gateway.memory.last_mib": looks[-1][1] / 2**20,
@@ -267,6 +283,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short rounds on a broker that has just begun")
+    parser.add_argument(
+        "--memory", type=int, metavar="CALLS", help="memory alone, after a tenth, a half and all of so many calls"
+    )
     parser.add_argument("--broker", choices=("embedded", "kafka"), default="kafka")
     chosen = parser.parse_args()
     plan = QUICK if chosen.quick else FULL
@@ -274,7 +293,10 @@ def main() -> None:
         base = Path(folder)
         kind = EmbeddedBroker if chosen.broker == "embedded" else KafkaBroker
         with kind(base / "broker") as broker:
-            found = {"broker": str(broker.info), **measure(broker, base, plan)}
+            figures_of = (
+                measure(broker, base, plan) if not chosen.memory else measure_memory(broker, base, chosen.memory)
+            )
+            found = {"broker": str(broker.info), **figures_of}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     show(found, Console(width=100))

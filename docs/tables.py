@@ -18,6 +18,7 @@ from schemas.reasons import Reason, ReasonCode
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic, insync_replicas_min
 from streams.bridge.reasons import FetchReason
 from streams.cluster.access import ResourceKind, rules
+from streams.metrics.families import FAMILIES
 
 HERE = Path(__file__).parent
 
@@ -252,7 +253,18 @@ def bounds() -> str:
     )
 
 
+def metrics() -> str:
+    """Return the page of metrics: its own text, and the table of families at its end."""
+    text, _, _ = (HERE / "metrics.md").read_text("utf-8").partition("| metric |")
+    rows = "\n".join(
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels) or 'none'} | {one.help} |"
+        for one in FAMILIES
+    )
+    return text + f"| metric | kind | labels | meaning |\n|---|---|---|---|\n{rows}\n"
+
+
 PAGES = {
+    "metrics.md": metrics,
     "reasons.md": reasons,
     "identity.md": identity,
     "topics.md": topics,

@@ -33,14 +33,25 @@ from schemas.topics import Topic
 from schemas.words import RegistryKind, SessionKind
 
 Recipients = tuple[tuple[bytes, bytes], ...]
+DECISION = "Decision"
 EVENT_PROOF_HEADER = "macaw-event-proof"
 _PREFIX = {name: codec.current(name).prefix for name in ("Decision", "Result", "AuditEntry")}
+
+
+class OutcomeTold(NamedTuple):
+    """The words of a decision or an audit entry, for the worker's meters. `observed`: the reason of enforcement."""
+
+    kind: str
+    outcome: str
+    reason: str
+    observed: str = ""
 
 
 class Output(NamedTuple):
     """One record to produce. If it has a leaf, it is signed; if it has a payload, that is sealed to the recipients.
 
-    `fault` is never produced: at an audit entry it names the kind and the place of a failure for operators.
+    `fault` and `told` are never produced: at an audit entry `fault` names the kind and the place of a failure for
+    operators, and `told` is counted.
     """
 
     topic: Topic
@@ -52,6 +63,7 @@ class Output(NamedTuple):
     payload: bytes | None = None
     recipients: Recipients = ()
     fault: str = ""
+    told: OutcomeTold | None = None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -171,7 +183,9 @@ class Effects:
         """Add the decision on this record's call and return its leaf."""
         key = decision.event_id
         partition = topics.keyed_partition(key)
-        return self._signed(topics.DECISIONS, signing.DECISION_TAG, partition, key, decision, payload, recipients)
+        observed = "" if decision.observed is None else decision.observed.reason
+        told = OutcomeTold(DECISION, decision.outcome, decision.reason, observed)
+        return self._signed(topics.DECISIONS, signing.DECISION_TAG, partition, key, decision, payload, recipients, told)
 
     def answer(self, result: Result, payload: bytes | None = None, recipients: Recipients = ()) -> None:
         """Add an answer to a signer."""
@@ -243,7 +257,8 @@ class Effects:
         headers = ((EVENT_PROOF_HEADER, self.claim.proof),) if self.claim.head else ()
         fault = "" if self.fault is None else self.fault + self._where
         value, leaf = _PREFIX["AuditEntry"] + body, place.leaf(body)
-        self.outputs.append(Output(topics.AUDIT, 0, None, value, leaf, headers, fault=fault))
+        told = OutcomeTold(entry.kind, entry.outcome, entry.reason, entry.observed or "")
+        self.outputs.append(Output(topics.AUDIT, 0, None, value, leaf, headers, fault=fault, told=told))
         return body
 
     def _signed(
@@ -255,12 +270,15 @@ class Effects:
         record: Decision | Result,
         payload: bytes | None,
         recipients: Recipients,
+        told: OutcomeTold | None = None,
     ) -> bytes:
         name = type(record).__name__
         body = codec.encode(record)
         leaf = output_place(tag, self._tables.genesis, topic.of(self._tables.tenant_id), partition, name).leaf(body)
         self.leaves.append(leaf)
-        self.outputs.append(Output(topic, partition, key, _PREFIX[name] + body, leaf, (), payload, recipients))
+        self.outputs.append(
+            Output(topic, partition, key, _PREFIX[name] + body, leaf, (), payload, recipients, told=told)
+        )
         return leaf
 
 

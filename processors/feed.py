@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from processors.calls.attestations import uses_max
 from processors.calls.grants import is_over
-from processors.calls.requests import criteria_asked, quorum_of
+from processors.calls.requests import approved_by, criteria_asked, quorum_of
 from processors.effects import Output
 from processors.state.journal import RowWrite
 from schemas import codec, limits, topics
@@ -115,7 +115,7 @@ def _request(source: Source, write: RowWrite, row: RequestRow) -> AttestationCha
         status=row.closed or (Status.APPROVED if len(given) >= quorum else Status.PENDING),
         criteria=criteria_asked(row),
         quorum=quorum,
-        approved_by=tuple(one.principal_id for one in given),
+        approved_by=approved_by(given),
         uses=0,
         uses_max=None,
         ends_at=row.open_until,
@@ -142,7 +142,7 @@ def _grant(source: Source, write: RowWrite, row: GrantRow) -> AttestationChanged
         status=Status.REVOKED if row.revoked else Status.CONSUMED if is_over(row) else Status.ACTIVE,
         criteria=(),
         quorum=0,
-        approved_by=tuple(one.principal_id for one in row.approvals),
+        approved_by=approved_by(row.approvals),
         uses=row.uses,
         uses_max=row.max_uses,
         ends_at=row.expires_at,

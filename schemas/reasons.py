@@ -280,6 +280,13 @@ class Reason(ReasonCode):
     APPROVER_NOT_AUTHORIZED = auto(), "the approver meets none of the criteria, or may not approve", \
         "let another approver answer"
     APPROVER_IS_REQUESTER = auto(), "a person cannot approve a call in their own name", "let another approver answer"
+    APPROVER_LIMITED = auto(), "the request is outside the limits with which the approver is registered", \
+        "let another approver answer, or let an administrator register it with wider limits"
+    APPROVER_SAID_BY = auto(), "the approver may not pass on an answer in this name", \
+        "let an administrator register it with a pattern in `speaks_for`; docs/approvals.md"
+    APPROVER_LIMITS_FORM = auto(), "the limits of an approver are not well formed", "see the detail for the field"
+    APPROVAL_SCOPE = auto(), "the approval is wider than, or otherwise than, the request lets this approver give", \
+        "choose among the `scopes` of the request"
     APPROVER_DUPLICATE = auto(), "this person has approved already", "let another approver answer"
     DELEGATION_SELF = auto(), "delegator and delegate are one principal", "name another delegate"
     DELEGATION_CYCLE = auto(), "the delegate stands in the chain already", "name another delegate"

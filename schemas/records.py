@@ -6,7 +6,7 @@ The `doc` of a field in its schema gives its meaning; a test keeps classes and s
 
 from __future__ import annotations
 
-from schemas.events.attributes import Attributes
+from schemas.events.attributes import ApproverLimits, Attributes
 from schemas.events.bodies import BodyReference
 from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
 from schemas.events.enforcement import EnforcementSet
@@ -90,6 +90,7 @@ class PrincipalRegistered:
     enrolment: EnrolmentGrant | None = None
     only_within_calls: bool = False
     verifier: VerifierDeclaration | None = None
+    approver: ApproverLimits | None = None
 
 
 @record

@@ -12,6 +12,7 @@ from pathlib import Path
 FOLDERS = ("schemas", "processors", "producers", "streams", "macaw", "bench", "tests", "docs", "examples")
 SUFFIXES = frozenset({".py", ".md", ".avsc", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".sh"})
 MADE = ("bench/out/",)  # written by a command, and not kept
+LOCK = "package-lock.json"  # npm's
 NUMBERED = ("mapl", "wire")  # pages of docs/ whose sections have numbers
 
 _PATH = re.compile(rf"(?<![\w./-])((?:{'|'.join(FOLDERS)})/[\w./*-]+\.(?:py|md|avsc|jsonl?|ya?ml|sh))(?![\w/])")
@@ -34,7 +35,8 @@ def texts(root: Path) -> Iterator[Path]:
     yield from sorted(path for path in root.iterdir() if path.is_file() and path.suffix in {*SUFFIXES, ""})
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*")):
-            made = path.relative_to(root).as_posix().startswith(MADE) or "__pycache__" in path.parts
+            place = path.relative_to(root).as_posix()
+            made = place.startswith(MADE) or path.name == LOCK or "__pycache__" in path.parts
             if path.suffix in SUFFIXES and path.is_file() and not made:
                 yield path
 

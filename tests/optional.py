@@ -14,7 +14,7 @@ OPTIONAL = "not installed here: "
 REQUIRE_PROVIDERS = "MACAW_REQUIRE_REAL_PROVIDERS"
 """With 1, as in the gate, a test that needs a real identity provider fails where it would be skipped."""
 REQUIRE_CONFORMANCE = "MACAW_REQUIRE_CONFORMANCE"
-"""With 1, as in the gate, a test that needs the packages of MCP from npm fails where it would be skipped."""
+"""With 1, as in the gate, a test that needs packages of MCP or TypeScript from npm fails where it would be skipped."""
 
 
 def skip_without(what: str, how: str) -> NoReturn:
@@ -30,6 +30,11 @@ def skip_without_provider(what: str, how: str) -> NoReturn:
 def skip_without_conformance(how: str) -> NoReturn:
     """Skip the test for want of the conformance suite of MCP, or fail it where it is required."""
     _skip_unless(REQUIRE_CONFORMANCE, "the conformance suite of MCP", how)
+
+
+def skip_without_typescript(how: str) -> NoReturn:
+    """Skip the test for want of TypeScript from npm, or fail it where the packages of npm are required."""
+    _skip_unless(REQUIRE_CONFORMANCE, "TypeScript", how)
 
 
 def _skip_unless(required: str, what: str, how: str) -> NoReturn:

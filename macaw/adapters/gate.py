@@ -12,17 +12,16 @@ in its own thread, event loop and context, with its own objects, and the log has
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
+from macaw.adapters.blocks import in_thread
 from macaw.adapters.refusals import PermissionDeniedError, ResultUnconfirmedError, TicketError
+from macaw.adapters.tickets import HeldCall, Reporting, Ticket
 from processors.proof import jcs
 from producers.agent.agent import Agent
 from producers.agent.offering import TIMEOUT_SECONDS_DEFAULT, Operation
@@ -30,7 +29,7 @@ from producers.agent.running import RunningCall, executing, running_call
 from producers.client import ANSWER_SECONDS, CallError, Client, DeniedError, FailedError, OpenCall, RefusedError
 from producers.client.open_call import CallPatience, any_of, waits
 from schemas import limits
-from schemas.errors import MacawError, OutcomeError
+from schemas.errors import MacawError
 
 T = TypeVar("T")
 
@@ -45,52 +44,11 @@ class GatePatience(NamedTuple):
     seconds: float = ANSWER_SECONDS
     approval_seconds: float = 0.0
 
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """The report of a function in the place of its value, which has no JSON form, or says that the function failed."""
-
-    value: Any
-    is_failure: bool = False
-
-
-class FunctionFailedError(OutcomeError):
-    """The value of a function says that it failed; the message is the function's own."""
-
-
-Reporting = Callable[[Any], Reported]
-
-
-class _Ticket:
-    """One caller that waits to be let through."""
-
-    def __init__(self) -> None:
-        self.call: OpenCall | None = None  # None until it was begun
-        self.permitted: Future[RunningCall] = Future()
-        self.outcome: Future[Any] = Future()
-
-    @property
-    def event(self) -> bytes:
-        """The leaf of the call's event, empty until it is drafted."""
-        return b"" if self.call is None else self.call.sent.event
-
-    def withdraw(self) -> bool:
-        """Return True if the function will not run any more, False if it was let through before."""
-        return self.permitted.cancel()
-
-    def report(self, value: Any, reporting: Reporting | None) -> bool:
-        """Tell the handler of a value; return True if it says that the function failed."""
-        told = Reported(value) if reporting is None else reporting(value)
-        self.end(told.value, FunctionFailedError(str(told.value)) if told.is_failure else None)
-        return told.is_failure
-
-    def end(self, value: Any = None, error: BaseException | None = None) -> None:
-        """Tell the handler how the function ended, once."""
-        with contextlib.suppress(InvalidStateError):
-            if error is None:
-                self.outcome.set_result(value)
-            else:
-                self.outcome.set_exception(error)
+    def check(self) -> None:
+        """Raise ValueError if nobody can wait for so long: below 0, no number, or beyond what a clock takes."""
+        for name, value in zip(self._fields, self, strict=True):
+            if not 0 <= value <= threading.TIMEOUT_MAX:
+                raise ValueError(f"{name} of the patience is {value}, not a number of seconds")
 
 
 class Gate:
@@ -105,13 +63,17 @@ class Gate:
         self._seconds = operation_seconds
         self._offered: dict[str, Operation] = {}
         self._offering = threading.Lock()
-        self._tickets: list[_Ticket] = []
+        self._tickets: list[Ticket] = []
         self._changed = threading.Condition()
 
     # --- offering
 
-    def offer(self, resource: str, *, description: str = "", input_schema: str | None = None) -> None:
+    def offer(
+        self, resource: str, *, description: str = "", input_schema: str | None = None, bodies: Sequence[str] = ()
+    ) -> None:
         """Offer an operation, unless it is offered already. The first call of it does so, too.
+
+        `bodies` are paths of texts that may be large, and travel beside the call then: no policy sees those.
 
         Raises:
             OperationError: the operation cannot be declared.
@@ -128,7 +90,7 @@ class Gate:
             added = Operation(
                 handler=self._meet,
                 description=description,
-                bodies=(),  # every parameter stands on the log, where policies see it
+                bodies=tuple(bodies),  # every other parameter stands on the log, where policies see it
                 input_schema=input_schema,
                 timeout_seconds=self._seconds,
             )
@@ -146,7 +108,7 @@ class Gate:
         ticket.permitted.set_result(running)
         return _told(ticket.outcome.result(self._seconds))
 
-    def _ticket_of(self, event: bytes) -> _Ticket | None:
+    def _ticket_of(self, event: bytes) -> Ticket | None:
         """Return the ticket of the call with this event, None if there is none.
 
         An allowed call may be heard a moment before its caller knows the event: calls that are being begun are waited
@@ -193,11 +155,7 @@ class Gate:
         reporting: Reporting | None = None,
     ) -> T:
         with self._asked(resource, parameters, how, caller) as (call, ticket):
-            futures: tuple[Future[Any], ...] = (ticket.permitted, call.sent.answer)
-            wait((*futures, call.sent.pending), how.seconds, FIRST_COMPLETED)
-            if not any(one.done() for one in futures) and call.sent.pending.done():
-                wait(futures, how.approval_seconds, FIRST_COMPLETED)
-            running = _let_through(call, ticket)
+            running = _waited_for(call, ticket, how)
             with executing(running), _ending(ticket):
                 value = function(call)
                 has_failed = ticket.report(value, reporting)
@@ -217,19 +175,57 @@ class Gate:
         """Await `function()` in this task once the log has allowed the call. As `run`, and raises as it does."""
         how = patience or GatePatience()
         asking = self._asked(resource, parameters, how, None)
-        async with _in_thread(asking) as (call, ticket):
-            futures = (ticket.permitted, call.sent.answer)
-            await any_of((*futures, call.sent.pending), how.seconds)
-            if not any(one.done() for one in futures) and call.sent.pending.done():
-                await any_of(futures, how.approval_seconds)
-            if not ticket.permitted.done():
-                await asyncio.to_thread(_let_through, call, ticket)
-            with executing(_let_through(call, ticket)), _ending(ticket):
+        async with in_thread(asking) as (call, ticket):
+            with executing(await _awaited(call, ticket, how)), _ending(ticket):
                 value = await function()
                 has_failed = ticket.report(value, reporting)
             with _confirming(has_failed=has_failed):
                 await call.finish_async(CallPatience(seconds=how.seconds))
             return value
+
+    @contextmanager
+    def held(
+        self,
+        resource: str,
+        parameters: Mapping[str, Any],
+        *,
+        patience: GatePatience | None = None,
+        bodies: Sequence[str] = (),
+    ) -> Iterator[HeldCall]:
+        """Hold an allowed call open for the block, which reports its value and may end in another thread.
+
+        A block that reports nothing has failed. Calls from within the block are calls of their own. Raises as `run`:
+        ResultUnconfirmedError at the end of the block.
+        """
+        how = patience or GatePatience()
+        with self._asked(resource, parameters, how, None, bodies) as (call, ticket):
+            _waited_for(call, ticket, how)
+            held = HeldCall(ticket)
+            with _ending(ticket):
+                yield held
+            held.close()
+            with _confirming(has_failed=held.has_failed):
+                call.finish(CallPatience(seconds=how.seconds))
+
+    @asynccontextmanager
+    async def held_async(
+        self,
+        resource: str,
+        parameters: Mapping[str, Any],
+        *,
+        patience: GatePatience | None = None,
+        bodies: Sequence[str] = (),
+    ) -> AsyncIterator[HeldCall]:
+        """Hold an allowed call open for the block, as `held`."""
+        how = patience or GatePatience()
+        async with in_thread(self._asked(resource, parameters, how, None, bodies)) as (call, ticket):
+            await _awaited(call, ticket, how)
+            held = HeldCall(ticket)
+            with _ending(ticket):
+                yield held
+            held.close()
+            with _confirming(has_failed=held.has_failed):
+                await call.finish_async(CallPatience(seconds=how.seconds))
 
     def permit(
         self,
@@ -254,15 +250,21 @@ class Gate:
 
     @contextmanager
     def _asked(
-        self, resource: str, parameters: Mapping[str, Any], how: GatePatience, caller: Client | None
-    ) -> Iterator[tuple[OpenCall, _Ticket]]:
+        self,
+        resource: str,
+        parameters: Mapping[str, Any],
+        how: GatePatience,
+        caller: Client | None,
+        bodies: Sequence[str] = (),
+    ) -> Iterator[tuple[OpenCall, Ticket]]:
         """Send the call and wait at the gate in the block. Raises PermissionDeniedError if it cannot be sent."""
         client = caller or self._agent.client
-        ticket = _Ticket()
+        ticket = Ticket()
         try:
             given = jcs.parse_strict(jcs.canonical(dict(parameters)))
             assert isinstance(given, dict)
-            self.offer(resource)
+            how.check()
+            self.offer(resource, bodies=bodies)
         except (MacawError, ValueError, TypeError, RecursionError) as exc:
             raise _not_run(exc) from exc
         with self._changed:
@@ -291,7 +293,7 @@ class Gate:
         except (MacawError, ValueError) as exc:
             raise _not_run(exc) from exc
 
-    def _leave(self, ticket: _Ticket) -> None:
+    def _leave(self, ticket: Ticket) -> None:
         """Wait at the gate no longer. A handler that waits for an outcome gets an error, unless it has one."""
         if not ticket.withdraw():
             ticket.end(error=TicketError("the function was left before it ended"))
@@ -307,7 +309,27 @@ def _told(value: Any) -> Any:
     return value
 
 
-def _let_through(call: OpenCall, ticket: _Ticket) -> RunningCall:
+def _waited_for(call: OpenCall, ticket: Ticket, how: GatePatience) -> RunningCall:
+    """Wait for the permission and return the call that is executed. Raises PermissionDeniedError."""
+    futures: tuple[Future[Any], ...] = (ticket.permitted, call.sent.answer)
+    wait((*futures, call.sent.pending), how.seconds, FIRST_COMPLETED)
+    if not any(one.done() for one in futures) and call.sent.pending.done():
+        wait(futures, how.approval_seconds, FIRST_COMPLETED)
+    return _let_through(call, ticket)
+
+
+async def _awaited(call: OpenCall, ticket: Ticket, how: GatePatience) -> RunningCall:
+    """Wait as `_waited_for`."""
+    futures: tuple[Future[Any], ...] = (ticket.permitted, call.sent.answer)
+    await any_of((*futures, call.sent.pending), how.seconds)
+    if not any(one.done() for one in futures) and call.sent.pending.done():
+        await any_of(futures, how.approval_seconds)
+    if not ticket.permitted.done():
+        return await asyncio.to_thread(_let_through, call, ticket)
+    return _let_through(call, ticket)
+
+
+def _let_through(call: OpenCall, ticket: Ticket) -> RunningCall:
     """Return the call that is executed. Raises PermissionDeniedError if it was not let through in time."""
     if not ticket.withdraw():
         return ticket.permitted.result()
@@ -327,7 +349,7 @@ def _not_run(exc: Exception, event_id: str = "") -> PermissionDeniedError:
 
 
 @contextmanager
-def _ending(ticket: _Ticket) -> Iterator[None]:
+def _ending(ticket: Ticket) -> Iterator[None]:
     """Report an exception of the block as the outcome, and raise it on."""
     try:
         yield
@@ -346,23 +368,3 @@ def _confirming(*, has_failed: bool) -> Iterator[None]:
             return
         reason = exc.reason if isinstance(exc, CallError) else ""
         raise ResultUnconfirmedError(f"the function has run, its result is kept back: {exc}", reason=reason) from exc
-
-
-@contextlib.asynccontextmanager
-async def _in_thread(block: contextlib.AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a block in another thread: both may ask a broker. A task that is cancelled leaves it, too."""
-    entering = asyncio.ensure_future(asyncio.to_thread(block.__enter__))
-    try:
-        entered = await asyncio.shield(entering)
-    except asyncio.CancelledError:
-        entering.add_done_callback(partial(_leave_late, block))
-        raise
-    try:
-        yield entered
-    finally:
-        block.__exit__(None, None, None)
-
-
-def _leave_late(block: contextlib.AbstractContextManager[Any], entered: asyncio.Future[Any]) -> None:
-    if not entered.cancelled() and entered.exception() is None:
-        block.__exit__(None, None, None)

@@ -13,8 +13,15 @@ from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from typing import Any
 
-from macaw.adapters.gate import Gate, GatePatience, Reported
-from macaw.adapters.refusals import PermissionDeniedError, ResultUnconfirmedError, sentence_for_model
+from macaw.adapters.gate import Gate, GatePatience
+from macaw.adapters.refusals import (
+    Begun,
+    PermissionDeniedError,
+    ResultUnconfirmedError,
+    UngovernableToolError,
+    sentence_for_model,
+)
+from macaw.adapters.tickets import Reported
 
 ERROR = "error"
 
@@ -27,14 +34,16 @@ def governed_tools(gate: Gate, *, app: str, patience: GatePatience | None = None
     from langchain.agents.middleware import AgentMiddleware
     from langchain_core.messages import ToolMessage
 
-    def refused(request: Any, exc: PermissionDeniedError | ResultUnconfirmedError) -> Any:
+    def refused(request: Any, exc: PermissionDeniedError | ResultUnconfirmedError, *, has_begun: bool) -> Any:
         call = request.tool_call
-        told = sentence_for_model(exc)
+        told = sentence_for_model(exc, has_begun=has_begun)
         return ToolMessage(content=told, tool_call_id=call["id"], name=call["name"], status=ERROR)
 
     def decided(request: Any) -> tuple[str, dict[str, Any], Any]:
         """Return the resource, the parameters, and the request with arguments of its own."""
-        call = request.tool_call
+        call, tool = request.tool_call, request.tool
+        if tool is not None and tool.name != call["name"]:
+            raise UngovernableToolError(f"a middleware has put the tool {tool.name} in the place of {call['name']}")
         given = deepcopy(call["args"])
         return f"tool:{app}/{call['name']}", given, request.override(tool_call={**call, "args": deepcopy(given)})
 
@@ -48,20 +57,20 @@ def governed_tools(gate: Gate, *, app: str, patience: GatePatience | None = None
         def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
             """Run a tool that was allowed, in this thread."""
             resource, given, fixed = decided(request)
+            begun = Begun(lambda: handler(fixed))
             try:
-                return gate.run(resource, given, lambda: handler(fixed), patience=patience, reporting=_reported)
+                return gate.run(resource, given, begun, patience=patience, reporting=_reported)
             except (PermissionDeniedError, ResultUnconfirmedError) as exc:
-                return refused(request, exc)
+                return refused(request, exc, has_begun=begun.has_begun)
 
         async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
             """Run a tool that was allowed, in this task."""
             resource, given, fixed = decided(request)
+            begun = Begun(lambda: handler(fixed))
             try:
-                return await gate.run_async(
-                    resource, given, lambda: handler(fixed), patience=patience, reporting=_reported
-                )
+                return await gate.run_async(resource, given, begun, patience=patience, reporting=_reported)
             except (PermissionDeniedError, ResultUnconfirmedError) as exc:
-                return refused(request, exc)
+                return refused(request, exc, has_begun=begun.has_begun)
 
     return GovernedTools()
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from macaw.adapters.gate import Gate, GatePatience
-from macaw.adapters.refusals import PermissionDeniedError, ResultUnconfirmedError, sentence_for_model
+from macaw.adapters.refusals import Begun, PermissionDeniedError, ResultUnconfirmedError, sentence_for_model
+from macaw.adapters.reports import reported
+from macaw.adapters.tickets import Reported
 
 
 def governed_toolset(gate: Gate, toolset: Any, *, app: str, patience: GatePatience | None = None) -> Any:
@@ -26,17 +28,21 @@ def governed_toolset(gate: Gate, toolset: Any, *, app: str, patience: GatePatien
         async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: Any, tool: Any) -> Any:
             """Run a tool that was allowed, in this task."""
             given = to_jsonable_python(tool_args)
+            begun = Begun(lambda: self.wrapped.call_tool(name, tool_args, ctx, tool))
 
             async def run() -> Any:
                 if to_jsonable_python(tool_args) != given:
                     raise PermissionDeniedError("the tool was not run: an argument was changed while it was decided")
-                return await self.wrapped.call_tool(name, tool_args, ctx, tool)
+                return await begun()
 
             try:
-                return await gate.run_async(f"tool:{app}/{name}", given, run, patience=patience)
-            except PermissionDeniedError as exc:
-                return ToolDenied(sentence_for_model(exc))
-            except ResultUnconfirmedError as exc:
-                return sentence_for_model(exc)
+                return await gate.run_async(f"tool:{app}/{name}", given, run, patience=patience, reporting=_reported)
+            except (PermissionDeniedError, ResultUnconfirmedError) as exc:
+                told = sentence_for_model(exc, has_begun=begun.has_begun)
+                return told if begun.has_begun else ToolDenied(told)
 
     return GovernedToolset(toolset)
+
+
+def _reported(value: Any) -> Reported:
+    return Reported(reported(value))

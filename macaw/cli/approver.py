@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
+
+if TYPE_CHECKING:
+    from schemas.events.attributes import ApproverLimits
 
 approver_app = typer.Typer(help="Register systems that approve calls.")
 attester_app = typer.Typer(help="Register systems that attest, and let one attest.")
@@ -22,16 +25,96 @@ def register_approver(
     name: Annotated[str, typer.Argument(help="The approver's name.")],
     *,
     role: Annotated[list[str], typer.Option("--role", help="A role of the approver; repeat it for more.", metavar="R")],
+    resources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--resources", help="A pattern of the resources that it may approve; repeat it.", metavar="PATTERN"
+        ),
+    ] = None,
+    operations: Annotated[
+        list[str] | None,
+        typer.Option("--operations", help="The last part of such a resource's name; repeat it.", metavar="NAME"),
+    ] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--keys", help="A pattern of the attestation keys that it may approve; repeat it.", metavar="KEY"),
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            help='A condition on the call, as of a delegation: max_amount=100, ticket_ids=["T-1"], or time_window='
+            '{"start": TIME, "end": TIME}; repeat it.',
+            metavar="NAME=JSON",
+        ),
+    ] = None,
+    once_only: Annotated[
+        bool, typer.Option("--once-only", help="Let each yes serve only the call that it was given to.")
+    ] = False,
+    speaks_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--speaks-for",
+            help="A pattern of the persons that it speaks for, like user:*; * stops at / and :, ** is every "
+            "person; repeat it.",
+            metavar="PATTERN",
+        ),
+    ] = None,
     tenant: Tenant = None,
 ) -> None:
-    """Register an approver with the admin key; `--as approver:NAME` then answers requests with its key."""
+    """Register an approver with the admin key; `--as approver:NAME` then answers requests with its key.
+
+    Its limits stay with its key: to change them, revoke it and register another under a new key.
+    """
+    from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
-    from macaw.installation.registrations import register_with_admin
+    from macaw.installation.registrations import limits_from, register_with_admin
+    from processors.policy.errors import PolicyError
 
+    conditions = dict(map(_condition, condition or ()))
+    try:
+        most = limits_from(
+            resources=resources or (),
+            operations=operations or (),
+            conditions=conditions,
+            keys=keys or (),
+            once_only=once_only,
+            speaks_for=speaks_for or (),
+        )
+    except PolicyError as exc:
+        raise CommandError(f"the limits are refused: {exc}; nothing was registered") from exc
     home, folder = open_tenant(tenant)
-    register_with_admin(home, folder, "approver", name, {"roles": role})
+    register_with_admin(home, folder, "approver", name, {"roles": role}, most)
     say(f"{name} may approve as {', '.join(role)} in {folder.tenant}; its key is {folder.key_file('approver', name)}")
+    for line in _told(name, most):
+        say(line)
+
+
+def _condition(given: str) -> tuple[str, Any]:
+    from macaw.cli.terminal.given import json_of
+
+    name, equals, text = given.partition("=")
+    if not equals:
+        raise typer.BadParameter("write it as NAME=JSON, for example max_amount=100", param_hint="--condition")
+    return name, json_of(text, "--condition")
+
+
+def _told(name: str, most: ApproverLimits | None) -> list[str]:
+    """Return the limits as sentences; a warning for each way in which there is none."""
+    if most is None:
+        warning = (
+            f"WARNING  {name} has no limits: its key can approve every call that asks for its roles, and later ones"
+        )
+        return [warning, "         see --resources, --keys, --condition and --once-only"]
+    told = [f"calls: {most.scope or 'any'}; keys: {', '.join(most.keys)}"]
+    told += ["each yes serves one call"] if most.once_only else []
+    if most.scope is None:
+        told.append(f"WARNING  {name} may approve calls of any resource: see --resources and --condition")
+    if most.speaks_for:
+        patterns = ", ".join(most.speaks_for)
+        told.append(f"it speaks for {patterns}: its key alone can name several, and so make a quorum")
+    return told
 
 
 @attester_app.command("register")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from macaw.cli.terminal.metering import MetricsPort
 from macaw.cli.terminal.options import AsJson, Tenant
 from macaw.cli.terminal.status import DONE, FAILED
 
@@ -29,20 +30,24 @@ MaxLag = Annotated[
 def run(
     *,
     once: Annotated[bool, typer.Option("--once", help="Archive the present log of each tenant, then end.")] = False,
+    metrics_port: MetricsPort = 0,
 ) -> None:
     """Archive the logs of all tenants of this installation, until Ctrl-C.
 
     The place is `archive` in config.json; without it, a folder of each tenant's home, which is then written there.
     """
     import logging
+    from functools import partial
 
     from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.metering import metered
     from macaw.cli.terminal.output import log_to_stderr
     from macaw.cli.terminal.places import open_home, require_broker
     from macaw.cli.terminal.stopping import Stopping
     from macaw.installation.locking import only_one
     from streams.archive.places import OFF, SETTING
     from streams.archive.process import ArchiveProcess
+    from streams.metrics.archive import readings_of_archives
 
     log_to_stderr(logging.INFO)
     home = open_home()
@@ -59,7 +64,8 @@ def run(
             is_well = process.look(at_once=True)
             process.close()
         elif stopping.signal is None:
-            process.run()
+            with metered(home, "archive", partial(readings_of_archives, process), metrics_port):
+                process.run()
     raise typer.Exit(stopping.status if is_well else FAILED)
 
 

@@ -41,16 +41,19 @@ def install_hook(
 
     path = _settings(agent, scope)
     home, folder = open_folder(tenant)
-    for kind in (name, host):
-        if not folder.key_file("agent", kind).exists():
-            say(f"there is no key of {kind} here yet: `macaw agent register` makes it")
+    for one, more in ((name, ""), (host, " --service --offers 'tool:shell/*' --offers …")):
+        if not folder.key_file("agent", one).exists():
+            say(f"there is no key of {one} here yet: `macaw agent register {one}{more}` makes it")
     base = home.path.parent.absolute()
     entry = HookEntry(agent, enforce, name, host, folder.tenant, base, _socket(folder.path, host), seconds)
     mode = "enforces" if enforce else "observes"
     changed = install(path, entry)
     say(f"the hook {mode} in {path}" if changed else f"the hook {mode} in {path} already")
     if agent == "codex" and changed:
-        say("Codex runs a hook once you have reviewed it: open /hooks there")
+        say("Codex passes over this hook, and says nothing, until you have reviewed it: open /hooks there")
+        if scope == "project":
+            say("and until you trust the folder: Codex asks for that when you start it here")
+        say("set `unified_exec_tty = false` below [features] of its config.toml: it writes to terminals without asking")
 
 
 @app.command("uninstall")

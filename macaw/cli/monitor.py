@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from macaw.cli.terminal.metering import MetricsPort
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -21,12 +23,15 @@ def command(
     worker: Annotated[
         int, typer.Option("--worker", min=0, help="The worker's number, unique and stable over restarts.")
     ] = 0,
+    metrics_port: MetricsPort = 0,
 ) -> None:
     """Run one worker of the trust path: verify, decide, write."""
     import logging
     import os
+    from functools import partial
 
     from macaw.cli.terminal.errors import sentence
+    from macaw.cli.terminal.metering import metered
     from macaw.cli.terminal.output import complain, log_to_stderr
     from macaw.cli.terminal.places import open_home, require_broker
     from macaw.cli.terminal.status import FAILED
@@ -34,6 +39,7 @@ def command(
     from macaw.installation.locking import only_one
     from macaw.installation.monitored import monitored
     from schemas.topics import MONITOR_TRANSACTIONS_PREFIX
+    from streams.metrics.worker import readings_of_worker
     from streams.worker.lanes import WorkerStuckError
     from streams.worker.monitor import Monitor
     from streams.worker.settings import LoopSettings
@@ -53,7 +59,8 @@ def command(
         stopping.ask = monitor.stop
         if stopping.signal is None:
             try:
-                monitor.run()
+                with metered(home, f"monitor-{worker}", partial(readings_of_worker, monitor), metrics_port):
+                    monitor.run()
             except WorkerStuckError as exc:
                 # An orderly end would wait for a thread that does not come back.
                 complain(sentence(exc))

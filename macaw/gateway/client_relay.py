@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final, get_args
 
 import mcp_types as types
 from mcp.server.connection import Connection
@@ -14,6 +14,8 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ConfigDict
 
+LEVELS: Final[tuple[str, ...]] = get_args(types.LoggingLevel)  # the least urgent first
+LEVEL: Final = "macaw.level"  # of a client's connection: others of the same server have levels of their own
 QUESTIONS_MAX = 64  # of the server in one call; each is a call of the user on the log
 
 GONE = "the call has ended, so its client is not asked any more"
@@ -100,7 +102,10 @@ class ClientRelay:
         await self._context.session.report_progress(progress, total, message)
 
     async def log(self, params: Any) -> None:
-        """Pass a line of the server's log on."""
+        """Pass a line of the server's log on, unless it is below the level that this client has set."""
+        least = connection_of(self._context).state.get(LEVEL)
+        if least in LEVELS and params.level in LEVELS[: LEVELS.index(least)]:
+            return
         await self._context.session.send_log_message(
             params.level, params.data, params.logger, related_request_id=self._context.request_id
         )

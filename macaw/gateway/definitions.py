@@ -8,7 +8,7 @@ its name could be taken for another one's, or where the verifiers of texts find 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -73,6 +73,10 @@ class Held:
     sha256: str = ""
     detail: str = ""
 
+    def told(self) -> dict[str, str]:
+        """Return it as the log is told, within bounds."""
+        return {"tool": self.name[:128], "why": str(self.why), "sha256": self.sha256, "detail": self.detail[:200]}
+
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
@@ -100,7 +104,7 @@ def sorted_out(
             held.append(Held(name, HoldReason.UNNAMEABLE, detail="it has no name"))
             continue
         try:
-            spelt = _named(tool_resource(server, name)).spellings
+            spelt = spellings_of(server, name)
             definition = Definition(name, digest_of(entry), _pinned(entry))
         except ResourceInvalidError:
             held.append(Held(name, HoldReason.UNNAMEABLE))
@@ -126,6 +130,11 @@ def sorted_out(
         else:
             held.append(Held(definition.name, why, "" if why in WITHOUT_APPROVAL else definition.sha256))
     return Sorted(served, tuple(held))
+
+
+def spellings_of(server: str, tool: str) -> Iterable[str]:
+    """Return the texts by which a policy finds a tool; tools that share one look alike. Raises ResourceInvalidError."""
+    return _named(tool_resource(server, tool)).spellings
 
 
 def _named(resource: str) -> ResourceName:

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, get_args
 
@@ -25,18 +25,18 @@ from pydantic import ConfigDict
 
 from macaw.gateway import names, outcomes
 from macaw.gateway.callers import Caller
-from macaw.gateway.client_relay import ClientRelay, Context, connection_of, is_modern
+from macaw.gateway.client_relay import LEVEL, ClientRelay, Context, connection_of, is_modern
 from macaw.gateway.gateway import Gateway
+from macaw.gateway.known_names import KNOWN_SECONDS, KnownNames
 from macaw.gateway.upstream import UpstreamLostError
 from schemas.errors import MacawError
 
 PAGE: Final = 100  # entries of a list
 ROUNDS_MAX: Final = 10  # of questions in one request
 ASKED_SECONDS: Final = 600.0  # for a client to come back with its answers
-ASKED_MAX: Final = 1024  # requests that wait for answers; the oldest gives way
+ASKED_MAX: Final = 1024  # requests that wait for answers; the oldest of the user with the most gives way
 WATCHED_MAX: Final = 256  # resources to which one client may subscribe
 TELL_SECONDS: Final = 5.0  # for a client to take a notification
-KNOWN_SECONDS: Final = 2.0  # for which the names that a caller may call are remembered
 
 _UNCACHED: Final = dict.fromkeys(get_args(CacheableMethod), CacheHint(ttl_ms=0, scope="private"))
 
@@ -59,14 +59,17 @@ class _Open:
 
 
 class GatewayFront:
-    """Makes the server that clients speak to. `caller_of` gives the session that a request is signed by."""
+    """Makes the server that clients speak to. `caller_of` gives the session by which a request is signed.
 
-    def __init__(self, gateway: Gateway, caller_of: CallerOf) -> None:
-        self.gateway, self._caller_of = gateway, caller_of
+    With `has_one_client` all requests are one client's, as at standard input.
+    """
+
+    def __init__(self, gateway: Gateway, caller_of: CallerOf, *, has_one_client: bool = False) -> None:
+        self.gateway, self._caller_of, self._has_one_client = gateway, caller_of, has_one_client
         self._bus = InMemorySubscriptionBus()
         self._listening = ListenHandler(self._bus)
         self._open: OrderedDict[str, _Open] = OrderedDict()
-        self._known: weakref.WeakKeyDictionary[Caller, tuple[float, frozenset[str]]] = weakref.WeakKeyDictionary()
+        self._names = KnownNames()
         self._connections: weakref.WeakKeyDictionary[Connection, Caller] = weakref.WeakKeyDictionary()  # with handshake
         self._watched: weakref.WeakKeyDictionary[Connection, set[str]] = weakref.WeakKeyDictionary()
 
@@ -110,14 +113,9 @@ class GatewayFront:
 
     async def _tools(self, context: Context) -> dict[str, Any]:
         caller = self._caller(context)
-        served = self.gateway.sorted.served
-        allowed = await self._allowed(caller, [names.tool_resource(self.gateway.server, name) for name in served])
-        shown = [
-            dict(one.listed)
-            for name, one in served.items()
-            if names.tool_resource(self.gateway.server, name) in allowed
-        ]
-        return _page(context, "tools", shown)
+        served = {names.tool_resource(self.gateway.server, k): one for k, one in self.gateway.sorted.served.items()}
+        allowed = await self._allowed(caller, list(served))
+        return _page(context, "tools", [dict(one.listed) for name, one in served.items() if name in allowed])
 
     def _lister(self, member: str, needs: str) -> Callable[[Context], Awaitable[Any]]:
         method = {"resourceTemplates": "resources/templates/list"}.get(member, f"{member}/list")
@@ -136,14 +134,13 @@ class GatewayFront:
 
     async def _allowed(self, caller: Caller, resources: Sequence[str]) -> frozenset[str]:
         """Return which of these a caller may call at all. Nothing where the log does not say it."""
-        until, known = self._known.get(caller, (0.0, frozenset[str]()))
-        if time.monotonic() > until or not known.issuperset(resources):
-            try:
-                told = await asyncio.to_thread(caller.client.client.callable, resources)
-            except MacawError as exc:
-                raise MCPError(types.INTERNAL_ERROR, f"the log cannot be asked: {type(exc).__name__}") from exc
-            known = frozenset(told)
-            self._known[caller] = (time.monotonic() + KNOWN_SECONDS, known)
+        asked_at = time.monotonic() - KNOWN_SECONDS  # an answer that is remembered is no older
+        try:
+            known = await self._names.callable(caller, resources)
+        except MacawError as exc:
+            raise MCPError(types.INTERNAL_ERROR, f"the log cannot be asked: {type(exc).__name__}") from exc
+        if self.gateway.gaps is not None:
+            self.gateway.gaps.hear(caller, resources, known, asked_at)
         return known
 
     def _schema_of(self, tool: str) -> Mapping[str, Any] | None:
@@ -179,7 +176,7 @@ class GatewayFront:
                 parameters = names.parameters_of(params, is_tool=is_tool)
             except names.ReservedNameError as exc:
                 raise MCPError(types.INVALID_PARAMS, str(exc)) from exc
-            relay = ClientRelay(context, self._client(context, caller), self._asker(caller))
+            relay = ClientRelay(context, self._client(context), self._asker(caller))
             doing = asyncio.ensure_future(self._done(caller, resource, parameters, relay))
             doing.add_done_callback(lambda _: relay.leave())
             opened = _Open(doing, relay, caller)
@@ -252,9 +249,13 @@ class GatewayFront:
 
     def _drop_old(self) -> None:
         now = time.monotonic()
-        while self._open and (len(self._open) > ASKED_MAX or next(iter(self._open.values())).until < now):
-            _, oldest = self._open.popitem(last=False)
-            oldest.doing.cancel()
+        while self._open and next(iter(self._open.values())).until < now:
+            self._open.popitem(last=False)[1].doing.cancel()
+        while len(self._open) > ASKED_MAX:
+            held = Counter(one.caller.principal_id for one in self._open.values())
+            most = max(held.values())
+            oldest = next(token for token, one in self._open.items() if held[one.caller.principal_id] == most)
+            self._open.pop(oldest).doing.cancel()
 
     def _asker(self, caller: Caller) -> Callable[[str, Mapping[str, Any], ClientRelay], Awaitable[Any]]:
         async def ask(method: str, params: Mapping[str, Any], relay: ClientRelay) -> Any:
@@ -297,15 +298,14 @@ class GatewayFront:
         uris = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))
         if len(uris) > WATCHED_MAX:
             raise MCPError(types.INVALID_REQUEST, f"a client may subscribe to {WATCHED_MAX} resources")
-        relay = ClientRelay(context, self._client(context, caller), self._asker(caller))
+        relay = ClientRelay(context, self._client(context), self._asker(caller))
         watched = self._watched.setdefault(connection_of(context), set())
         try:
             for uri in uris:
                 resource = names.method_resource(self.gateway.server, names.SUBSCRIBE)
                 await self.gateway.governed(caller, resource, {"uri": uri}, relay)
                 watched.add(uri)
-            async with asyncio.timeout(caller.seconds_left):
-                return await self._listening(context, params)
+            return await caller.while_open(self._listening(context, params))
         except MacawError as exc:
             return outcomes.told(exc, is_tool=False)  # raises: it is no tool
         except TimeoutError:
@@ -317,7 +317,9 @@ class GatewayFront:
     async def _set_level(self, context: Context) -> Any:
         self._caller(context)
         level = (context.params or {}).get("level")
-        return await self.gateway.upstream.request("logging/setLevel", {"level": level})
+        answer = await self.gateway.upstream.request("logging/setLevel", {"level": level})
+        connection_of(context).state[LEVEL] = level
+        return answer
 
     # --- changes
 
@@ -326,6 +328,7 @@ class GatewayFront:
         event: Any
         match message:
             case types.ToolListChangedNotification():
+                self._names.clear()
                 event = ToolsListChanged()
             case types.PromptListChangedNotification():
                 event = PromptsListChanged()
@@ -351,10 +354,11 @@ class GatewayFront:
             self._connections[connection_of(context)] = caller
         return caller
 
-    @staticmethod
-    def _client(context: Context, caller: Caller) -> object:
-        """Return an object that is the same for all requests of one client."""
-        return caller if is_modern(context) else connection_of(context)
+    def _client(self, context: Context) -> object:
+        """Return an object of one client alone. By HTTP a request of the newest revision names none: it is its own."""
+        if self._has_one_client:
+            return self
+        return object() if is_modern(context) else connection_of(context)
 
 
 def _result_of(doing: asyncio.Task[Any], *, is_tool: bool) -> Any:

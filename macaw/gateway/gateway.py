@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
@@ -32,22 +33,21 @@ from mcp_types import (
 from macaw.gateway import names
 from macaw.gateway.callers import Caller
 from macaw.gateway.declared import TOOL_SECONDS, operations_of
-from macaw.gateway.definitions import (
-    INSTRUCTIONS,
-    Held,
-    Sorted,
-    instructions_as_definition,
-    sorted_out,
-)
+from macaw.gateway.definitions import INSTRUCTIONS, Held, Sorted, instructions_as_definition, sorted_out
+from macaw.gateway.ends import OVER
+from macaw.gateway.exchanged import ExchangedTokens
+from macaw.gateway.fail_open import LogAwayError, digest_of
+from macaw.gateway.gaps import Gaps
 from macaw.gateway.outcomes import failure_of, failure_of_error, without_decision
 from macaw.gateway.pins import Pins
 from macaw.gateway.relays import Relay, RelayDesk
-from macaw.gateway.upstream import Upstream, UpstreamLostError, said
-from macaw.gateway.upstreams import Upstreams
-from producers.agent.agent import Agent
+from macaw.gateway.server_link import ServerLink, ServerLinks
+from macaw.gateway.upstream import UpstreamLostError, said
+from producers.agent.lasting import LastingAgent
 from producers.agent.offering import Operation
 from producers.agent.running import running_call
 from producers.home.clock import clock_ms
+from producers.kafka.outcomes import CallError, DeniedError
 from schemas.errors import MacawError
 from schemas.words import Role
 
@@ -66,8 +66,20 @@ _PASSED_ON = (PromptListChangedNotification, ResourceListChangedNotification, Re
 class Gateway:
     """One MCP server behind the log. Everything but `_execute` runs in the event loop in which it was opened."""
 
-    def __init__(self, server: str, agent: Agent, pins: Pins, upstreams: Upstreams) -> None:
-        """Serve `server` by the program `agent`; `upstreams` are the connections to it, which are not made yet."""
+    def __init__(
+        self,
+        server: str,
+        agent: LastingAgent,
+        pins: Pins | None,
+        upstreams: ServerLinks,
+        exchanged: ExchangedTokens | None = None,
+        gaps: Gaps | None = None,
+    ) -> None:
+        """Serve `server` by the program `agent`; `upstreams` are the connections to it, which are not made yet.
+
+        Without pins its definitions are trusted: they are this program's own.
+        """
+        self.exchanged, self.gaps = exchanged, gaps
         self.server, self._agent, self._pins = server, agent, pins
         self.desk = RelayDesk()
         self._upstreams = upstreams
@@ -88,12 +100,14 @@ class Gateway:
 
     async def open(self) -> None:
         """Connect, read the lists of the server, and offer its tools. Raises UpstreamLostError, MacawError."""
-        client = await self.upstream.client()
-        self.capabilities = client.server_capabilities.model_dump(by_alias=True, mode="json", exclude_none=True)
-        self._said = client.instructions
+        self.capabilities, self._said = await self.upstream.introduced()
         await self.refresh()
-        self._spawn(self._watch_approvals())
+        if self._pins is not None:
+            self._spawn(self._watch_approvals())
         self._spawn(self._keep_fresh())
+        if self.gaps is not None:
+            self.gaps.resources = lambda: names.undecidable(self.server, self.sorted.served)
+            self._spawn(self.gaps.watch())
 
     async def refresh(self) -> bool:
         """Read the tools of the server anew and offer them; return True if another set is served than before."""
@@ -114,6 +128,9 @@ class Gateway:
             return is_changed
 
     def _sorted(self, listed: list[dict[str, Any]]) -> Sorted:
+        if self._pins is None:
+            self.instructions = self._said
+            return sorted_out(self.server, listed, lambda _: None)
         pins = self._pins = Pins.read(self._pins.tenant, self.server)
         found = sorted_out(self.server, listed, lambda one: pins.hold(one, self._admin_key))
         told = instructions_as_definition(self._said or "")
@@ -136,7 +153,7 @@ class Gateway:
             log.warning("the tool %.128r of %s is held back: %s %.200s", one.name, self.server, one.why, one.detail)
         metadata = {
             "server": self.server,
-            "held": [_held_told(one) for one in found.held[:NOTED_MAX]],
+            "held": [one.told() for one in found.held[:NOTED_MAX]],
             "count": len(found.held),
         }
         try:
@@ -188,8 +205,10 @@ class Gateway:
 
     def _approved(self) -> tuple[int, frozenset[bytes]]:
         """Return the stamp of the file, and the keys of its approvals that are live. Raises RegistryError."""
-        kids = {one.kid for one in self._pins.approvals.values()}
-        return self._pins.stamp, frozenset(kid for kid in kids if self._admin_key(kid) is not None)
+        pins = self._pins
+        assert pins is not None, "without pins nothing is approved"
+        kids = {one.kid for one in pins.approvals.values()}
+        return pins.stamp, frozenset(kid for kid in kids if self._admin_key(kid) is not None)
 
     # --- executing allowed calls, in threads of the agent
 
@@ -207,7 +226,7 @@ class Gateway:
         if method in names.ASKED_BACK:
             execution = self._in_loop(self._ask_client(method, parameters, relay))
         else:
-            upstream = self._upstreams.of(call.principal_id, ask_back=self._ask_back, notify=self._on_notification)
+            upstream = self._upstream_of(call.principal_id, call.source)
             execution = self.desk.begin(
                 call.event,
                 relay,
@@ -228,11 +247,16 @@ class Gateway:
             raise failure_of(result)
         return result
 
+    def _upstream_of(self, principal_id: str, session_id: bytes) -> ServerLink:
+        """Return the connection for a call, in a thread. Raises CredentialError, ExchangeError."""
+        self._in_loop(self._upstreams.ready(session_id)).result()
+        return self._upstreams.of(principal_id, session_id, ask_back=self._ask_back, notify=self._on_notification)
+
     def _in_loop(self, doing: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(doing, self._loop)
 
     async def _ask_server(
-        self, upstream: Upstream, method: str, tool: str | None, parameters: Mapping[str, Any], relay: Relay | None
+        self, upstream: ServerLink, method: str, tool: str | None, parameters: Mapping[str, Any], relay: Relay | None
     ) -> dict[str, Any]:
         if tool is not None and tool not in self.sorted.served:
             raise MCPError(-32602, "the tool is held back")
@@ -256,14 +280,48 @@ class Gateway:
             CallError: the call was denied, failed, or its end is not known.
             ConnectError, PublishError, RegistryError: the log cannot be reached; nothing was executed.
         """
+        if self.gaps is not None and self.gaps.is_away:
+            return await self._undecided(self.gaps, caller, resource, parameters, relay)
         self._check_serves()
-        self._own[caller.session_id] += 1
+        session_id, asked_at = caller.session_id, time.monotonic()
+        self._own[session_id] += 1
         try:
-            return await self._governed(caller, resource, parameters, relay)
+            result = await self._governed(caller, resource, parameters, relay)
+        except CallError as exc:
+            if exc.reason in OVER:
+                caller.lose()
+            if self.gaps is not None and isinstance(exc, DeniedError):
+                digest, now = digest_of(parameters), time.monotonic()
+                self.gaps.rule.hear_denied(session_id, caller.principal_id, resource, digest, now)
+            raise
+        else:
+            if self.gaps is not None and caller.session_id == session_id:
+                self.gaps.hear(caller, [resource], [resource], asked_at)
+            return result
         finally:
-            self._own[caller.session_id] -= 1
-            if not self._own[caller.session_id]:
-                del self._own[caller.session_id]
+            self._own[session_id] -= 1
+            if not self._own[session_id]:
+                del self._own[session_id]
+
+    async def _undecided(
+        self, gaps: Gaps, caller: Caller, resource: str, parameters: Mapping[str, Any], relay: Relay
+    ) -> Any:
+        """Execute a call without a decision, while no broker answers. Raises LogAwayError, and as `_ask_server`."""
+        if resource not in gaps.resources():
+            raise LogAwayError("the log is away, and this is never executed without its decision")
+        kind, _, name = resource.partition(f":{self.server}/")
+        method, tool = (names.CALL_TOOL, name) if kind == "tool" else (name, None)
+
+        async def ask(number: int) -> dict[str, Any]:
+            upstream = await asyncio.to_thread(self._upstream_of, caller.principal_id, caller.session_id)
+            leaf = b"gap %d" % number
+            self.desk.begin(leaf, None, upstream, Future)  # a question of the server finds nobody to ask
+            try:
+                return await self._ask_server(upstream, method, tool, parameters, relay)
+            finally:
+                self.desk.end(leaf)
+
+        return await gaps.run(caller, resource, digest_of(parameters), ask)
 
     def _check_serves(self) -> None:
         """Raise MCPError where calls would wait in vain: the program's own session serves no more."""
@@ -275,15 +333,15 @@ class Gateway:
 
     async def _governed(self, caller: Caller, resource: str, parameters: Mapping[str, Any], relay: Relay) -> Any:
         # This gateway and no other executes it: its own relay leads back to the client.
-        target = self._agent.session_id
-        call = await caller.client.begin(resource, parameters, target=target, seconds=CALL_SECONDS)
+        target, client = self._agent.session_id, caller.client
+        call = await client.begin(resource, parameters, target=target, seconds=CALL_SECONDS)
         sent = call.sent
         drafted, answered = asyncio.wrap_future(sent.drafted), asyncio.wrap_future(sent.answer)
         both: set[asyncio.Future[Any]] = {drafted, answered}
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             self.desk.put(sent.event, relay)
-            return await caller.client.finish(call, seconds=CALL_SECONDS)
+            return await client.finish(call, seconds=CALL_SECONDS)
         except asyncio.CancelledError:
             call.leave()
             sent.drafted.add_done_callback(lambda _: self.desk.leave(sent.event, cancel=True))
@@ -292,17 +350,17 @@ class Gateway:
             self.desk.leave(sent.event, cancel=False)
 
     async def unsubscribe(self, caller: Caller, uri: str) -> None:
-        """End a subscription at the server. Raises CredentialError, and as `Upstream.request`."""
-        upstream = self._upstreams.of(caller.principal_id, ask_back=self._ask_back, notify=self._on_notification)
+        """End a subscription at the server. Raises CredentialError, ExchangeError, and as `Upstream.request`."""
+        upstream = await asyncio.to_thread(self._upstream_of, caller.principal_id, caller.session_id)
         await upstream.request("resources/unsubscribe", {"uri": uri})
 
-    async def _ask_back(self, upstream: Upstream, method: str, params: Mapping[str, Any]) -> Any:
+    async def _ask_back(self, upstream: ServerLink, method: str, params: Mapping[str, Any]) -> Any:
         """Answer a question of the server by asking the client of the call that it executes. Raises MCPError."""
         return await self.desk.whose(upstream).asked_back(method, params)
 
     # --- notifications of the server
 
-    async def _on_notification(self, upstream: Upstream, message: Any) -> None:
+    async def _on_notification(self, upstream: ServerLink, message: Any) -> None:
         if isinstance(message, ToolListChangedNotification):
             self._wanted.set()
         elif len(self._tasks) > NOTIFYING_MAX:
@@ -312,7 +370,7 @@ class Gateway:
         elif isinstance(message, _PASSED_ON):
             self._spawn(self._tell(message))
 
-    async def _log(self, upstream: Upstream, message: Any) -> None:
+    async def _log(self, upstream: ServerLink, message: Any) -> None:
         """Pass a line of the server's log on to the client of the call that it executes, if that is clear."""
         with suppress(MCPError):
             await self.desk.whose(upstream).log(message.params)
@@ -337,7 +395,5 @@ class Gateway:
             task.cancel()
         await self._upstreams.close()
         await asyncio.to_thread(self._agent.close)
-
-
-def _held_told(one: Held) -> dict[str, str]:
-    return {"tool": one.name[:128], "why": str(one.why), "sha256": one.sha256, "detail": one.detail[:200]}
+        if self.gaps is not None:
+            self.gaps.close()

@@ -7,7 +7,7 @@ any other request that does something               mcp:files/resources/read    
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from schemas.errors import InputError
@@ -23,6 +23,9 @@ LIST_ROOTS: Final = "roots/list"
 
 ASKED: Final = (READ_RESOURCE, GET_PROMPT, COMPLETE, SUBSCRIBE)
 """What a client asks of the server, beside its tools."""
+
+READINGS: Final = (READ_RESOURCE, GET_PROMPT, COMPLETE)
+"""What of it has no effect that lasts at the server."""
 
 ASKED_BACK: Final = (SAMPLE, ELICIT, LIST_ROOTS)
 """What the server asks of the client."""
@@ -52,6 +55,11 @@ def tool_resource(server: str, tool: str) -> str:
 def method_resource(server: str, method: str) -> str:
     """Return the name on the log under which a server, or its client, is asked for anything but a tool."""
     return f"mcp:{server}/{method}"
+
+
+def undecidable(server: str, tools: Iterable[str]) -> list[str]:
+    """Return the resources of a server that a policy may let run while no log decides: its tools, and readings."""
+    return [*(tool_resource(server, one) for one in tools), *(method_resource(server, one) for one in READINGS)]
 
 
 def parameters_of(params: Mapping[str, Any], *, is_tool: bool) -> dict[str, Any]:

@@ -12,12 +12,22 @@ from typing import Any, Final
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR
 
-from producers.kafka.outcomes import CallError, DeniedError, FailedError, NoAnswerError, UnknownOutcomeError, explain
+from macaw.gateway.fail_open import LogAwayError
+from producers.kafka.outcomes import (
+    CallError,
+    DeniedError,
+    FailedError,
+    NoAnswerError,
+    UnknownOutcomeError,
+    explain,
+    place_of_denial,
+)
 from producers.tools.execution import ReportedFailureError
 from schemas.errors import MacawError
 
 DENIED: Final = -32003  # of the codes that JSON-RPC leaves to servers
 META: Final = "io.github.macaw/decision"
+UNDECIDED: Final = "LOG_AWAY"
 _RESULT, _ERROR = "mcp_result", "mcp_error"
 
 
@@ -32,6 +42,13 @@ def without_decision(result: Any) -> Any:
     if not isinstance(meta, dict) or META not in meta:
         return result
     return {**result, "_meta": {name: value for name, value in meta.items() if name != META}}
+
+
+def marked_undecided(result: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a server's result with the word that the log has decided nothing of it; `number` is its journal's."""
+    meta = result.get("_meta")
+    kept = meta if isinstance(meta, dict) else {}
+    return {**result, "_meta": {**kept, META: {"reason": UNDECIDED, "line": number}}}
 
 
 def failure_of_error(error: MCPError) -> ReportedFailureError:
@@ -52,6 +69,8 @@ def told(exc: MacawError, *, is_tool: bool) -> dict[str, Any]:
         if isinstance(error := said.get(_ERROR), dict):
             raise MCPError(int(error.get("code", INTERNAL_ERROR)), str(error.get("message", "")), error.get("data"))
     reason = exc.reason if isinstance(exc, CallError) else type(exc).__name__
+    if isinstance(exc, LogAwayError):
+        reason = UNDECIDED
     text, decision = _sentence(exc, reason), _decision(exc, reason)
     if is_tool:
         return {"content": [{"type": "text", "text": text}], "isError": True, "_meta": {META: decision}}
@@ -68,13 +87,15 @@ def _body_of(exc: FailedError) -> dict[str, Any]:
 
 def _sentence(exc: MacawError, reason: str) -> str:
     if isinstance(exc, DeniedError):
-        detail = exc.answer.result.detail if exc.answer is not None else ""
-        where = f" ({detail})" if detail.startswith(("parameter ", "retry_after_ms=")) else ""
+        place = place_of_denial(exc)
+        where = f" ({place})" if place else ""
         return f"Denied: {reason}{where}. {explain(reason).capitalize()}. Do not try to reach the same by other means."
     if isinstance(exc, UnknownOutcomeError):
         return "Unknown: whether the server has acted is not known; look for its effect before you ask again."
     if isinstance(exc, NoAnswerError):
         return f"No answer: {reason}. Whether the call ran is not known; look for its effect before you ask again."
+    if isinstance(exc, LogAwayError):
+        return f"Refused: {reason}. {exc}."
     if isinstance(exc, FailedError):
         return f"Failed: {_body_of(exc).get('error', 'the server gave no reason')}"
     return f"Refused: {reason}. {explain(reason).capitalize()}".rstrip(". ") + "."

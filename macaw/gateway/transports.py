@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ class ServerAddress:
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    fresh_headers: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)  # asked for each request
 
     @property
     def told(self) -> str:
@@ -195,7 +196,13 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 class _BoundedTransport(httpx2.AsyncHTTPTransport):
+    def __init__(self, fresh_headers: Callable[[], Mapping[str, str]] | None) -> None:
+        super().__init__()
+        self._fresh_headers = fresh_headers
+
     async def handle_async_request(self, request: Any) -> Any:
+        if self._fresh_headers is not None:
+            request.headers.update(self._fresh_headers())
         response = await super().handle_async_request(request)
         response.stream = _Bounded(response.stream)
         return response
@@ -206,7 +213,9 @@ async def _reached(address: ServerAddress) -> AsyncIterator[tuple[Any, Any]]:
     timeout = httpx2.Timeout(30, read=3600)  # a tool may take as long
     headers = {**address.headers, "accept-encoding": "identity"}  # nothing that inflates
     async with (
-        httpx2.AsyncClient(transport=_BoundedTransport(), timeout=timeout, headers=headers, trust_env=False) as client,
+        httpx2.AsyncClient(
+            transport=_BoundedTransport(address.fresh_headers), timeout=timeout, headers=headers, trust_env=False
+        ) as client,
         streamable_http_client(address.url, http_client=client) as streams,
     ):
         yield streams

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import mcp_types as types
 from mcp.client.client import Client
-from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from pydantic import TypeAdapter, ValidationError
 
+from macaw.gateway.server_link import AskBack, Introduction, Notify, Progress
 from macaw.gateway.transports import ServerAddress, ServerCommand, transport_of
 from schemas.errors import UnavailableError
 
@@ -53,10 +53,6 @@ _ANSWERS: Final[Mapping[str, type[types.Result]]] = {
     "elicitation/create": types.ElicitResult,
     "roots/list": types.ListRootsResult,
 }
-
-AskBack = Callable[["Upstream", str, Mapping[str, Any]], Awaitable[Any]]
-Notify = Callable[["Upstream", Any], Awaitable[None]]
-Progress = ProgressFnT
 
 
 class UpstreamLostError(UnavailableError):
@@ -100,6 +96,12 @@ class Upstream:
                 await self._connect()
             assert self._client is not None
             return self._client
+
+    async def introduced(self) -> Introduction:
+        """Return the capabilities and instructions of the server. Raises UpstreamLostError."""
+        client = await self.client()
+        capabilities = client.server_capabilities.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return Introduction(capabilities, client.instructions)
 
     async def request(self, method: str, params: Mapping[str, Any], progress: Progress | None = None) -> dict[str, Any]:
         """Send a request and return its result by the names on the wire.
@@ -169,7 +171,9 @@ class Upstream:
         self._leave.set()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
-            self._task.cancel()
+            if not self._task.done():
+                self._task.cancel()
+                await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)  # else its program outlives the event loop
 
     # --- the connection, in a task of its own, which enters and leaves it
 

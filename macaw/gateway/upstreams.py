@@ -1,4 +1,7 @@
-"""The connections to one server: one for all callers, or one for each caller with a credential of its own there."""
+"""The connections to one server: one for all callers, or one for each caller with a credential of its own there.
+
+Where tokens are exchanged a connection belongs to one session: two tokens of one person may have different scopes.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 from macaw.gateway.credentials import Credentials
+from macaw.gateway.exchanged import ExchangedTokens
+from macaw.gateway.server_link import AskBack, Notify
 from macaw.gateway.transports import ServerAddress, ServerCommand
-from macaw.gateway.upstream import AskBack, Notify, Upstream
+from macaw.gateway.upstream import Upstream
 
 CALLERS_MAX = 256  # connections of callers; of those without a request the one used least recently gives way
 
@@ -19,10 +25,19 @@ class Upstreams:
     """Connections to a server. Thread-safe but for `close`; the connections themselves belong to one event loop."""
 
     def __init__(
-        self, server: ServerCommand | ServerAddress, credentials: Credentials | None = None, *, mode: str = "first"
+        self,
+        server: ServerCommand | ServerAddress,
+        credentials: Credentials | None = None,
+        *,
+        exchanged: ExchangedTokens | None = None,
+        mode: str = "first",
     ) -> None:
-        """With `credentials` the requests of each caller go by a connection of its own, and lists by a common one."""
+        """With `credentials` the requests of each caller go by a connection of its own, and lists by a common one.
+
+        So do those of each session with `exchanged`.
+        """
         self._server, self._credentials, self._mode = server, credentials, mode
+        self._exchanged = exchanged
         self._lock = threading.Lock()
         self._open: OrderedDict[str | None, Upstream] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -46,12 +61,24 @@ class Upstreams:
             self._open.move_to_end(principal_id)
             return found
 
-    def of(self, principal_id: str, *, ask_back: AskBack, notify: Notify) -> Upstream:
-        """Return the connection by which the requests of a caller go. Raises as `open`."""
+    def of(self, principal_id: str, session_id: bytes, *, ask_back: AskBack, notify: Notify) -> Upstream:
+        """Return the connection by which the requests of a caller go. Raises as `open`, and ExchangeError."""
+        if self._exchanged is not None:
+            self._exchanged.header(session_id)  # there is one
+            return self.open(session_id.hex(), ask_back=ask_back, notify=notify)
         return self.open(None if self._credentials is None else principal_id, ask_back=ask_back, notify=notify)
 
+    async def ready(self, session_id: bytes) -> None:
+        """Wait until a session may be served. Raises ExchangeError."""
+        if self._exchanged is not None:
+            await self._exchanged.ready(session_id)
+
     def _of(self, principal_id: str | None) -> ServerCommand | ServerAddress:
-        if principal_id is None or self._credentials is None or not isinstance(self._server, ServerAddress):
+        if principal_id is None or not isinstance(self._server, ServerAddress):
+            return self._server
+        if self._exchanged is not None:
+            return replace(self._server, fresh_headers=partial(self._exchanged.header, bytes.fromhex(principal_id)))
+        if self._credentials is None:
             return self._server
         return replace(self._server, headers={**self._server.headers, **self._credentials.header(principal_id)})
 

@@ -94,7 +94,7 @@ class Desk:
         self._open: Callable[[], _Sessions] = partial(_Sessions, home, folder, host)
         self._sessions = self._open()
         self._changing = threading.Lock()
-        self._asked: OrderedDict[tuple[str, str, str], list[tuple[str, str]]] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, ...], list[tuple[str, str]]] = OrderedDict()
 
     def close(self) -> None:
         """End the sessions."""
@@ -111,10 +111,11 @@ class Desk:
                 return self._before(request, event, name)
             if kind in {AFTER, AFTER_FAILURE}:
                 return self._after(request, event, name, failed=kind == AFTER_FAILURE)
+            raise UnreadableUseError("the hook's event is not known here, and may let something run")
         except (MacawError, KeyError, TypeError, ValueError) as exc:
-            log.warning("a tool use could not be decided: %s", exc)
-            return HookVerdict(False, str(exc) if isinstance(exc, MacawError) else "the request has another shape")
-        return HookVerdict(True, "")
+            why = str(exc) if isinstance(exc, MacawError) else f"the request has another shape ({type(exc).__name__})"
+            log.warning("a tool use could not be decided: %s", why)  # the text of others may hold what the agent wrote
+            return HookVerdict(False, why)
 
     def _before(self, request: Mapping[str, Any], event: dict[str, Any], name: str) -> HookVerdict:
         until = time.monotonic() + float(request["seconds"])
@@ -132,6 +133,7 @@ class Desk:
                 )
             except PermissionDeniedError as exc:
                 self._drop_if_broken(sessions, exc)
+                _note_not_run(client, request, event, calls)
                 return HookVerdict(False, f"{use.resource} was refused ({exc.reason}){_named(exc.event_id)}")
             calls.append((use.resource, permitted))
         with self._changing:
@@ -144,13 +146,7 @@ class Desk:
         with self._changing:
             calls = self._asked.pop(_id_of(event, name), [])
         told = _told(event.get("tool_response", event.get("error")))
-        more = {
-            "agent": str(request["agent"])[:TEXT_CHARS_MAX],
-            "agent_session": _text(event, "session_id"),
-            "tool_use": _text(event, "tool_use_id"),
-            "bytes": len(told),
-            "sha256": sha256(told).hexdigest(),
-        }
+        more = {**_use_of(request, event), "bytes": len(told), "sha256": sha256(told).hexdigest()}
         outcome = NotedOutcome.FAILURE if failed else NotedOutcome.SUCCESS
         client = self._usable().client(name)
         for resource, call in calls or [("", "")]:
@@ -174,6 +170,29 @@ class Desk:
                     self._sessions = self._open()
 
 
+def _note_not_run(
+    client: Client, request: Mapping[str, Any], event: Mapping[str, Any], calls: list[tuple[str, str]]
+) -> None:
+    """Note that the allowed parts of a tool use did not run, because another part of it was denied.
+
+    Their calls say on the log that the agent was let through. Without the note the denial stands all the same.
+    """
+    try:
+        for resource, call in calls:
+            more = {**_use_of(request, event), "why": "another part of the tool use was denied"}
+            client.log_event(EVENT_TYPE, action=resource, target=call, outcome=NotedOutcome.FAILURE, metadata=more)
+    except MacawError as exc:
+        log.warning("that an allowed part of a tool use did not run could not be noted: %s", exc)
+
+
+def _use_of(request: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "agent": str(request["agent"])[:TEXT_CHARS_MAX],
+        "agent_session": _text(event, "session_id"),
+        "tool_use": _text(event, "tool_use_id"),
+    }
+
+
 def _told(response: Any) -> bytes:
     """Return what a tool has told, for its digest. Even what has no canonical form leaves an outcome on the log."""
     try:
@@ -186,8 +205,9 @@ def _named(event_id: str) -> str:
     return f", event {event_id}" if event_id else ""
 
 
-def _id_of(event: Mapping[str, Any], name: str) -> tuple[str, str, str]:
-    return name, _text(event, "session_id"), _text(event, "tool_use_id")
+def _id_of(event: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the name of a tool use; an agent within an agent has the session of the outer one."""
+    return name, *(_text(event, part) for part in ("session_id", "agent_id", "tool_use_id"))
 
 
 def _text(event: Mapping[str, Any], name: str) -> str:

@@ -33,9 +33,9 @@ def touched(patch: str) -> list[tuple[str, str]]:
         verb = next((verb for mark, verb in VERBS.items() if bare.startswith(mark)), None)
         if verb is None:
             raise UnreadableUseError("a patch has a line of three stars that is not known: its files are not certain")
-        path = bare.split(": ", 1)[1].strip()
-        if not path or not path.isprintable():
-            raise UnreadableUseError("a patch names a file whose name is empty, or does not show")
+        path = bare.split(": ", 1)[1]
+        if not path or path != path.strip() or not path.isprintable():
+            raise UnreadableUseError("a patch names a file whose name is empty, begins with a blank, or does not show")
         found.append((verb, path))
     if not found:
         raise UnreadableUseError("a patch names no file")

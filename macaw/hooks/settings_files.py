@@ -59,7 +59,8 @@ class HookEntry(NamedTuple):
             *("--seconds", str(self.seconds)),
         ]
         broken = f"echo {shlex.quote(f'macaw: the hook itself is broken, {_BROKEN[self.enforce]}')} >&2"
-        script = f"{shlex.join(words)} || {{ cat >/dev/null; {broken}; exit {2 if self.enforce else 0}; }}"
+        denied = f"[ $? -eq {thin.STATUS_DENIED} ] && exit 2"
+        script = f"{shlex.join(words)} || {{ {denied}; cat >/dev/null; {broken}; exit {2 if self.enforce else 0}; }}"
         return f"/bin/sh -c {shlex.quote(script)} {MARK}"
 
 

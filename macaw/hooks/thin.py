@@ -6,7 +6,8 @@ path. Without an answer of the gate it denies with `--enforce`, and says so; wit
 and says that nothing was recorded.
 
 Answers are those of the agents' hooks: a denial is an object with `permissionDecision`, and everything else is the
-empty object, which leaves the agent's own permissions as they are.
+empty object, which leaves the agent's own permissions as they are. An event that is not known is denied with an exit
+status, which both agents take for a no in every event that can stop something.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = 1
@@ -34,6 +35,15 @@ SERVE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from macaw.cli import 
 AGENTS = ("claude-code", "codex")
 DENY, ALLOW = "deny", "allow"
 BEFORE = "PreToolUse"
+DONE = frozenset({"PostToolUse", "PostToolUseFailure"})
+# No tool runs in these: an agent that is set to call the hook for them hears nothing of it.
+BESIDE = frozenset(
+    {
+        *("SessionStart", "SessionEnd", "UserPromptSubmit", "Notification", "Stop", "StopFailure"),
+        *("SubagentStart", "SubagentStop", "PreCompact", "PostCompact"),
+    }
+)
+STATUS_DENIED = 3  # the command that `install` writes makes 2 of it, the agents' own
 REASON_CHARS_MAX = 500
 
 
@@ -151,6 +161,19 @@ def connected_or_started(given: argparse.Namespace, until: float) -> socket.sock
         time.sleep(RETRY_SECONDS)
 
 
+def project_of(agent: str) -> str:
+    """Return the project's folder as the agent's own process tells it, "" if it is gone.
+
+    Codex runs hooks in it; the `cwd` of its events is where the model wants a command to run.
+    """
+    if agent != "codex":
+        return os.environ.get("CLAUDE_PROJECT_DIR", "")
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
+
+
 def asked(given: argparse.Namespace, event: dict[str, Any], until: float) -> tuple[str, str]:
     """Return the gate's verdict and its reason. Raises BrokenGateError, OSError."""
     request = {
@@ -158,7 +181,7 @@ def asked(given: argparse.Namespace, event: dict[str, Any], until: float) -> tup
         "agent": given.agent,
         "as": given.name,
         "seconds": max(until - time.monotonic() - 1, 0.1),
-        "project": os.environ.get("CLAUDE_PROJECT_DIR", ""),
+        "project": project_of(given.agent),
         "event": event,
     }
     with connected_or_started(given, until) as gate:
@@ -180,31 +203,44 @@ def asked(given: argparse.Namespace, event: dict[str, Any], until: float) -> tup
     return verdict, reason
 
 
-def answer(event_name: str, verdict: str, reason: str, *, enforce: bool) -> tuple[dict[str, Any], str]:
-    """Return the answer for the agent, and the line for people."""
+class HookAnswer(NamedTuple):
+    """The end of the process: the object for the agent, the line for people, the exit status."""
+
+    told: dict[str, Any]
+    line: str
+    status: int = 0
+
+
+def answer(event_name: str, verdict: str, reason: str, *, enforce: bool) -> HookAnswer:
+    """Return the answer to an event."""
     reason = reason[:REASON_CHARS_MAX]
     if verdict == ALLOW:
-        return {}, reason
-    if event_name != BEFORE:  # it has run: nothing can be denied any more
-        return {"systemMessage": f"macaw: {reason}"}, reason
+        return HookAnswer({}, reason)
+    if event_name in DONE:  # it has run: nothing can be denied any more
+        return HookAnswer({"systemMessage": f"macaw: {reason}"}, reason)
     if not enforce:
-        return {"systemMessage": f"macaw observes: {reason}"}, f"observed, and not enforced: {reason}"
+        return HookAnswer({"systemMessage": f"macaw observes: {reason}"}, f"observed, and not enforced: {reason}")
+    if event_name != BEFORE:  # nobody knows in which words it is denied: the status does it
+        return HookAnswer({}, reason, STATUS_DENIED)
     denied = {"hookEventName": BEFORE, "permissionDecision": DENY, "permissionDecisionReason": f"macaw: {reason}"}
-    return {"hookSpecificOutput": denied}, reason
+    return HookAnswer({"hookSpecificOutput": denied}, reason)
 
 
-def write(told: dict[str, Any], line: str, *, enforce: bool) -> NoReturn:
-    """Write the answer and the line, and end the process: 0, or 2 if nothing could be written and that denies."""
+def write(said: HookAnswer, *, enforce: bool) -> NoReturn:
+    """Write the answer, and end the process; with STATUS_DENIED if it could not be written whole and that denies."""
+    # A second answer behind the first would be no JSON, which agents take for an answer that denies nothing.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(STATUS_DENIED if enforce else 0))
     try:
-        if line:
-            shown = "".join(one if one.isprintable() else "?" for one in line)
+        if said.line:
+            shown = "".join(one if one.isprintable() else "?" for one in said.line)
             sys.stderr.write(f"macaw: {shown}\n")
             sys.stderr.flush()
-        sys.stdout.write(json.dumps(told) + "\n")
-        sys.stdout.flush()
+        if said.status == 0:
+            sys.stdout.write(json.dumps(said.told) + "\n")
+            sys.stdout.flush()
     except OSError:
-        os._exit(2 if enforce else 0)
-    os._exit(0)
+        os._exit(STATUS_DENIED if enforce else 0)
+    os._exit(said.status)
 
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -224,13 +260,12 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Answer one event of a hook on stdin. The exit status is 0, or 2 where no answer could be written."""
+    """HookAnswer one event of a hook on stdin. The exit status is 0, or STATUS_DENIED where it has to say no."""
     given = parsed(argv)
     event_name = BEFORE  # until it is known: a denial must be one of a tool use
 
     def end(why: object) -> NoReturn:
-        told, line = answer(event_name, DENY, f"the gate is broken: {why}", enforce=given.enforce)
-        write(told, line, enforce=given.enforce)
+        write(answer(event_name, DENY, f"the gate is broken: {why}", enforce=given.enforce), enforce=given.enforce)
 
     def late(*_: object) -> None:
         end(f"no answer within {given.seconds:g} s")
@@ -241,13 +276,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         event = event_in(read_input(sys.stdin.buffer))
         event_name = event["hook_event_name"]
+        if event_name in BESIDE:
+            write(HookAnswer({}, ""), enforce=given.enforce)
         verdict, reason = asked(given, event, until)
     except (BrokenGateError, OSError) as exc:
         end(exc)
     except BaseException as exc:  # noqa: BLE001 - every fault of this process is a broken gate, and answered as one
         end(type(exc).__name__)
-    told, line = answer(event_name, verdict, reason, enforce=given.enforce)
-    write(told, line, enforce=given.enforce)
+    write(answer(event_name, verdict, reason, enforce=given.enforce), enforce=given.enforce)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from macaw.installation.tenancy import admin_connection
 from processors.identity.attributes import attributes_from
 from processors.proof.signing import kid_of
+from producers.client.delegations import scope_text
 from producers.client.inputs import digest_of
 from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
@@ -17,17 +18,25 @@ from producers.kafka.followed_topic import FollowedTopic
 from producers.kafka.outcomes import RefusedError
 from producers.kafka.registering import register_key
 from schemas import codec
+from schemas.events.attributes import ApproverLimits
 from schemas.events.workflow import AttestationSet
 from schemas.reasons import Reason
 from schemas.records import Attestation, Event, SessionOpened, SessionRevoked
 from schemas.topics import SESSIONS
 from schemas.words import SessionKind
 
+EVERYTHING = ("**",)
+
 
 def register_with_admin(
-    home: Home, folder: TenantHome, role: str, name: str, attributes: Mapping[str, object]
+    home: Home,
+    folder: TenantHome,
+    role: str,
+    name: str,
+    attributes: Mapping[str, object],
+    approver: ApproverLimits | None = None,
 ) -> KeyPair:
-    """Register an approver or attester with the admin key and keep its new key file.
+    """Register an approver or attester with the admin key and keep its new key file; `approver` are its limits.
 
     Raises:
         AttributeInvalidError: an attribute has an unknown name or a value of another type.
@@ -35,7 +44,34 @@ def register_with_admin(
     """
     known = attributes_from(attributes)
     with admin_connection(home, folder) as connection:
-        return register_key(connection, folder.key_file(role, name), role, name, known)
+        return register_key(connection, folder.key_file(role, name), role, name, known, approver=approver)
+
+
+def limits_from(
+    *,
+    resources: Sequence[str] = (),
+    operations: Sequence[str] = (),
+    conditions: Mapping[str, Any] | None = None,
+    keys: Sequence[str] = (),
+    once_only: bool = False,
+    speaks_for: Sequence[str] = (),
+) -> ApproverLimits | None:
+    """Return the limits of an approver, in the words of a delegation; None where nothing is limited.
+
+    Where only conditions are given, they bound calls of every resource; without `keys` every attestation key is meant.
+
+    Raises:
+        PolicyError: the resources, operations and conditions are not the scope of a delegation.
+    """
+    if not (resources or operations or conditions or keys or once_only or speaks_for):
+        return None
+    scope = None
+    if resources or operations or conditions:
+        covered = resources if resources or operations else EVERYTHING
+        scope = scope_text(covered, operations, conditions)
+    return ApproverLimits(
+        scope=scope, keys=tuple(keys) or EVERYTHING, once_only=once_only, speaks_for=tuple(speaks_for)
+    )
 
 
 def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason: str) -> None:

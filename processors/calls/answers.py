@@ -10,19 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from processors.calls.answerers import check_limits, check_not_frozen, is_once_only, names_behind
 from processors.calls.call import Call
 from processors.calls.grants import make_grant
 from processors.calls.judge import current_policies, decide_call
 from processors.calls.masking import Masked
+from processors.calls.narrowing import check_scope
 from processors.calls.requests import asked_by, close, criteria_asked, quorum_of
 from processors.calls.standing import (
     Attested,
+    all_names,
     criteria_of,
+    names_given,
     names_in,
     names_of,
+    names_passed_on,
+    passing_on,
     request_id,
     requester_id,
-    then_of,
 )
 from processors.effects import Effects
 from processors.identity.attributes import subject_of
@@ -146,11 +151,15 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
 
     Raises:
         Refusal: APPROVAL_UNKNOWN, APPROVAL_CLOSED, APPROVAL_MISMATCH, APPROVER_NOT_AUTHORIZED, APPROVER_IS_REQUESTER,
-            APPROVER_DUPLICATE, LIMIT_EXCEEDED or OVERSIZED; the request stays open.
+            APPROVER_LIMITED, APPROVER_SAID_BY, FROZEN, APPROVAL_SCOPE, APPROVER_DUPLICATE, LIMIT_EXCEEDED or OVERSIZED;
+            the request stays open.
     """
-    row, subject, attributes = _answered(tables, signer, body)
-    if any(names_of(subject) & names_of(then_of(one)) for one in row.approvals):
+    row, subject, attributes, names = _answered(tables, signer, body)
+    if body.said_by is not None:
+        check_not_frozen(tables, names)
+    if any(_is_same(tables, one, signer, body.said_by, names) for one in row.approvals):
         raise Refusal(Reason.APPROVER_DUPLICATE)
+    once = check_scope(row, body, once_only=is_once_only(tables, signer))
     if len(row.approvals) >= limits.APPROVALS_PER_REQUEST_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a request keeps at most {limits.APPROVALS_PER_REQUEST_MAX} approvals")
     if effects.claim.size > limits.APPROVAL_EVENT_BYTES_MAX:
@@ -166,6 +175,10 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
         at=tables.now,
         signed=effects.signed_event(),
         opened_by=signer.kid if signer.session is None else signer.session.opened_by,
+        once=once,
+        for_ms=body.for_ms,
+        uses=body.uses,
+        said_by=body.said_by,
     )
     row = replace(row, approvals=(*row.approvals, given))
     tables.requests.put(request_id(row.event, row.key), row)
@@ -178,13 +191,27 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
     return row.event if whole and row.waits and _is_whole(tables, row.event) else None
 
 
+def _is_same(tables: Tables, one: ApprovalGiven, signer: Signer, said_by: str | None, names: frozenset[str]) -> bool:
+    """Return whether the person behind an answer has approved already, or may have: an approver that does not say.
+
+    Where an approver spoke for a person, all the names count that logins have told of either.
+    """
+    if one.said_by is None and said_by is None:
+        return not names.isdisjoint(names_given(tables, one))
+    if one.principal_id == signer.principal_id and None in (one.said_by, said_by):
+        return True
+    if signer.session is not None:
+        names |= names_passed_on(tables, signer.principal_id)
+    return not names.isdisjoint(all_names(tables, one))
+
+
 def deny(tables: Tables, signer: Signer, body: AttestationDenied) -> bytes | None:
     """Close a request with one authorised denial; return the leaf of the call that waits for it, None if none waits.
 
     Raises:
         Refusal: as `approve`.
     """
-    row, _, _ = _answered(tables, signer, body)
+    row, *_ = _answered(tables, signer, body)
     close(tables, row, Status.DENIED)
     return row.event if row.waits else None
 
@@ -198,8 +225,8 @@ def _is_whole(tables: Tables, event: bytes) -> bool:
 
 def _answered(
     tables: Tables, signer: Signer, body: AttestationApproved | AttestationDenied
-) -> tuple[RequestRow, Subject, Attributes]:
-    """Return the request, its answerer, and the answerer's attributes. Raises Refusal if the signer may not answer."""
+) -> tuple[RequestRow, Subject, Attributes, frozenset[str]]:
+    """Return the request, its answerer with attributes, and the names of the person behind it. Raises Refusal."""
     row = tables.requests.get(request_id(body.request, body.key))
     if row is None:
         raise Refusal(Reason.APPROVAL_UNKNOWN)
@@ -209,11 +236,12 @@ def _answered(
     if asker is not None and asker.revoked and asker.opened_at <= row.asked_at:
         raise Refusal(Reason.APPROVAL_CLOSED, Status.CANCELLED)  # its row is about to be closed
     subject, attributes = approver_of(tables, signer)
-    check_approver(tables, row, signer, subject)
+    check_approver(tables, row, signer, subject, said_by=body.said_by)
+    names = names_behind(tables, row, signer, subject, body.said_by)
     # This check is the last: a signer that may not see the parameters must not learn whether it guessed them right.
     if body.parameters_sha256 != row.parameters_sha256:
         raise Refusal(Reason.APPROVAL_MISMATCH)
-    return row, subject, attributes
+    return row, subject, attributes, names
 
 
 def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, Attributes]:
@@ -241,34 +269,46 @@ class OwnPolicies:
     """
 
     def __init__(self, tables: Tables, signer: Signer, subject: Subject, budget: Work) -> None:
-        self._of, self._budget = (tables, signer, subject), budget
+        self._of, self.budget = (tables, signer, subject), budget
         self._verdicts: dict[str, Verdict] = {}
 
     def verdict(self, key: str) -> Verdict:
         """Return the verdict on answering requests for a key."""
         found = self._verdicts.get(key)
         if found is None:
-            found = self._verdicts[key] = _judged_by_own_policies(*self._of, f"attestation:{key}", self._budget)
+            found = self._verdicts[key] = _judged_by_own_policies(*self._of, f"attestation:{key}", self.budget)
         return found
 
 
 def check_approver(
-    tables: Tables, row: RequestRow, signer: Signer, subject: Subject, own: OwnPolicies | None = None
+    tables: Tables,
+    row: RequestRow,
+    signer: Signer,
+    subject: Subject,
+    own: OwnPolicies | None = None,
+    *,
+    said_by: str | None = None,
 ) -> None:
-    """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless the signer may answer a request.
+    """Check that the signer may answer a request, for a person where it passes on that person's answer.
 
     `subject` comes from `approver_of`; `own` is given where several requests are looked at.
+
+    Raises:
+        Refusal: APPROVER_IS_REQUESTER, APPROVER_NOT_AUTHORIZED, APPROVER_LIMITED or LIMIT_EXCEEDED.
     """
     if names_of(subject) & set(row.chain):
         raise Refusal(Reason.APPROVER_IS_REQUESTER)
     # An older session counts only for criteria that the newest one meets too.
     met = criteria_of(subject) & criteria_of(_newest(tables, signer, subject))
+    met = met if said_by is None else passing_on(met)
     if met.isdisjoint(criteria_asked(row)):
         raise Refusal(
             Reason.APPROVER_NOT_AUTHORIZED,
             f"the approver needs {' or '.join(criteria_asked(row))}"[: limits.DETAIL_CHARS_MAX],
         )
-    verdict = (own or OwnPolicies(tables, signer, subject, new_work())).verdict(row.key)
+    own = own or OwnPolicies(tables, signer, subject, new_work())
+    check_limits(tables, row, signer, own.budget)
+    verdict = own.verdict(row.key)
     if verdict.outcome != Outcome.ALLOWED:
         raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, f"the approver's own policies forbid it: {verdict.reason}")
 

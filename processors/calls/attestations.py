@@ -164,7 +164,7 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
             allowed = (
                 not is_reserved(body.key)
                 and matches_any(attributes.attests, body.key)
-                and _speaks_of(attributes.subjects, session.principal_id)
+                and names.meets_any(attributes.subjects, session.principal_id)
             )
     if not allowed:
         raise Refusal(Reason.ATTESTATION_NOT_DECLARED)
@@ -174,11 +174,6 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
 def matches_any(patterns: Sequence[str], text: str) -> bool:
     """Return True if a text meets at least one of the patterns, in grant position. An empty list meets nothing."""
     return any(granting(pattern)(text) for pattern in patterns)
-
-
-def _speaks_of(patterns: Sequence[str], name: str) -> bool:
-    """Return True if an attester's patterns include a principal: `*` stops at `/` and `:`, `**` means everybody."""
-    return "**" in patterns or any(names.meets(pattern, name) for pattern in patterns)
 
 
 def _check_declared(tables: Tables, call: CallRow, key: str) -> None:

@@ -21,7 +21,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from processors.calls.attestations import consume_record
-from processors.calls.requests import close, lasting_for
+from processors.calls.narrowing import NOT_NARROWED, Narrowing, lasting_for, least, narrowing
+from processors.calls.requests import close
 from processors.calls.standing import BOUND, grant_id, grant_of, request_id
 from processors.identity.delegations import Chain
 from processors.identity.providers import is_of
@@ -39,20 +40,21 @@ from schemas.words import Role, Status
 
 
 def make_grant(tables: Tables, row: RequestRow) -> None:
-    """Write the grant of an approved request, if one of its policies asked for an approval that serves later calls."""
-    lasting = lasting_for(row)
+    """Write the grant of an approved request, if its policies and all its approvals let it serve later calls."""
+    lasting, narrow = lasting_for(row), narrowing(row.approvals)
     if not lasting:
         return
     key = grant_id(row.root, row.acting, row.key)
     known = grant_of(tables, row)
     if known is not None:  # a further approval of the same request adds a person, but no use
-        tables.grants.put(key, known := replace(known, approvals=row.approvals))
+        tables.grants.put(key, known := _narrowed(tables, replace(known, approvals=row.approvals), narrow))
         check_room(tables.grants, known)
         return
+    if narrow.once:
+        return
     _replace_over(tables, row, tables.grants.get(key))
-    lives = [one.time_to_live_ms for one in lasting if one.time_to_live_ms is not None]
-    uses = [one.max_uses for one in lasting if one.max_uses is not None]
-    ends = tables.now + min(lives) if lives else None
+    life = least(narrow.for_ms, *(one.time_to_live_ms for one in lasting))
+    ends = None if life is None else tables.now + life
     grant = GrantRow(
         root=row.root,
         acting=row.acting,
@@ -60,7 +62,7 @@ def make_grant(tables: Tables, row: RequestRow) -> None:
         position=tables.next_index,
         at=tables.now,
         expires_at=ends,
-        max_uses=min(uses, default=None),
+        max_uses=least(narrow.uses, *(one.max_uses for one in lasting)),
         uses=0,
         revoked=False,
         approvals=row.approvals,
@@ -69,6 +71,18 @@ def make_grant(tables: Tables, row: RequestRow) -> None:
     )
     tables.grants.put(key, grant)
     check_room(tables.grants, grant)
+
+
+def _narrowed(tables: Tables, grant: GrantRow, narrow: Narrowing) -> GrantRow:
+    """Return a grant that stands, as a further approval narrows it. After a `once` it serves no further call.
+
+    It is not deleted: the call that waits must still see how often it was used.
+    """
+    if narrow == NOT_NARROWED:
+        return grant
+    until = None if narrow.for_ms is None else grant.at + narrow.for_ms
+    ends = least(grant.expires_at, until, tables.now if narrow.once else None)
+    return counted(tables, replace(grant, expires_at=ends, max_uses=least(grant.max_uses, narrow.uses)))
 
 
 def _replace_over(tables: Tables, row: RequestRow, over: GrantRow | None) -> None:
@@ -109,7 +123,8 @@ def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
     grant = tables.grants.get(body.record)
     if grant is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
-    if signer.role != Role.ADMIN and signer.principal_id not in {one.principal_id for one in grant.approvals}:
+    approvers = {name for one in grant.approvals for name in (one.principal_id, one.said_by)}
+    if signer.role != Role.ADMIN and signer.principal_id not in approvers:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a grant is revoked by one of its approvers or by an admin")
     tables.grants.put(body.record, counted(tables, replace(grant, revoked=True)))
 

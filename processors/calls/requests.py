@@ -5,24 +5,23 @@ A request is closed once. Its row then stays for `CLOSED_REQUEST_MS` and shows h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from processors.calls.standing import request_id, standing
-from processors.policy.documents import INTENT_ID
 from processors.state.groups import OVER
 from processors.state.tables import Tables
 from schemas import limits
-from schemas.events.attributes import RequiredBy
 from schemas.reasons import Reason
 from schemas.records import SignedEvent
-from schemas.rows import RequestRow
+from schemas.rows import ApprovalGiven, RequestRow
 from schemas.words import Status
 
 NOBODY = SignedEvent(event=b"", proof=b"", kid=b"")
 
 
 def quorum_of(row: RequestRow) -> int:
-    """Return the number of people who must approve."""
+    """Return the number of people that must approve."""
     return max(one.quorum for one in row.required_by)
 
 
@@ -31,12 +30,9 @@ def criteria_asked(row: RequestRow) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in row.required_by for name in one.criteria))
 
 
-def lasting_for(row: RequestRow) -> list[RequiredBy]:
-    """Return the conditions under which an approval serves later calls; only policies in force can set them.
-
-    Documents that came with the call are left out, or a caller could set the terms of a lasting approval itself.
-    """
-    return [one for one in row.required_by if not one.one_time and one.policy != INTENT_ID]
+def approved_by(given: Sequence[ApprovalGiven]) -> tuple[str, ...]:
+    """Return the names of approvers, as views and lists show them: a person's, or `user:carol via slack`."""
+    return tuple(one.principal_id if one.said_by is None else f"{one.said_by} via {one.principal_id}" for one in given)
 
 
 def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
@@ -94,7 +90,7 @@ def timeout_reason(tables: Tables, event: bytes) -> Reason:
     stand = any(
         not one.meets.isdisjoint(criteria_asked(row))
         for row in asked_by(tables, event)
-        for one in standing(tables, row.approvals)
+        for one in standing(tables, row.approvals, row.key)
     )
     return Reason.APPROVAL_QUORUM if stand else Reason.APPROVAL_TIMEOUT
 

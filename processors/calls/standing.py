@@ -13,17 +13,27 @@ An approval of the very call has the position BOUND; a record or a grant has the
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from processors.calls.attestations import PHISHING_RESISTANT, records_of
+from processors.calls.narrowing import narrowing
+from processors.calls.parameters import parse_parameters
+from processors.identity.approver_limits import answers_key, may_speak_for, scope_of
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import Chain
 from processors.identity.sessions import person_now
-from processors.policy.evaluation import Approval, Approver, Record
-from processors.policy.names import known_as
+from processors.policy.delegation import Scope
+from processors.policy.evaluation import Approval, Approver, Record, Work, spend
+from processors.policy.limits import TEXT_BYTE_UNITS
+from processors.policy.names import PERSON_PREFIX, known_as
+from processors.policy.patterns import ResourceName
 from processors.policy.resolve import Subject
+from processors.proof.jcs import JSONValue
 from processors.proof.signing import tagged_digest
+from processors.state.groups import person_known_as
 from processors.state.tables import Tables
+from schemas.events.attributes import ApproverLimits
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 from schemas.words import Role, Status
 
@@ -31,6 +41,7 @@ REQUEST_TAG = b"macaw/request/v1\n"
 REQUESTER_TAG = b"macaw/requester/v1\n"
 GRANT_TAG = b"macaw/grant/v1\n"
 _UNKNOWN = 2**62  # uses that nobody counted: more than any policy permits
+SAME_NAME_MAX = 16  # persons with one name; nobody is said to have answered under a name that more of them have
 BOUND = -1  # the position of an approval of this very call; no audit index is negative
 
 
@@ -104,7 +115,7 @@ class Attested:
             found.append(_bound(tables, request))
         grant = tables.grants.get(grant_id(self._chain.root.principal, self._chain.acting, key))
         if grant is not None:
-            found.append(_granted(tables, grant, names_in(self._chain)))
+            found.append(_granted(tables, grant, self._chain))
         return found
 
     def open_requests(self) -> int:
@@ -114,16 +125,30 @@ class Attested:
 def _bound(tables: Tables, row: RequestRow) -> Approval:
     at = max((one.at for one in row.approvals), default=row.asked_at)
     grant = grant_of(tables, row)
+    others = row.approvals
+    if any(one.said_by is not None for one in others):
+        # A login may have told since that a person whom an approver spoke for is one of the call.
+        of_call = names_of_call(tables, row)
+        others = tuple(one for one in others if one.said_by is None or names_given(tables, one).isdisjoint(of_call))
+    narrow = narrowing(row.approvals)
     return Approval(
         position=BOUND,
         at=at,
         bound=True,
-        approvers=standing(tables, row.approvals),
+        approvers=standing(tables, others, row.key, masked=row.masked),
         denied=row.closed == Status.DENIED,
         # While this call waited for other approvals, a later call may have used the grant, or it was revoked.
         revoked=grant is not None and grant.revoked,
         uses=0 if grant is None else grant.uses,
+        expires_at=None if narrow.for_ms is None else _whole_at(row, at) + narrow.for_ms,
+        max_uses=narrow.uses,
     )
+
+
+def _whole_at(row: RequestRow, newest: int) -> int:
+    """Return when the quorum was complete: a further yes gives one for a shorter time no more of it."""
+    quorum = max(one.quorum for one in row.required_by)
+    return row.approvals[quorum - 1].at if len(row.approvals) >= quorum else newest
 
 
 def grant_of(tables: Tables, row: RequestRow) -> GrantRow | None:
@@ -133,15 +158,18 @@ def grant_of(tables: Tables, row: RequestRow) -> GrantRow | None:
     return grant if made else None
 
 
-def _granted(tables: Tables, row: GrantRow, chain: frozenset[str]) -> Approval:
+def _granted(tables: Tables, row: GrantRow, chain: Chain) -> Approval:
     # The chain that asked for a grant and the chain that uses it may differ between the same ends. An approver who is
     # a member of the chain that uses it does not count.
-    others = [one for one in row.approvals if names_of(then_of(one)).isdisjoint(chain)]
+    names = names_in(chain)
+    if any(one.said_by is not None for one in row.approvals):
+        names = with_other_logins(tables, names, [subject.principal for subject in chain.subjects])
+    others = [one for one in row.approvals if names_given(tables, one).isdisjoint(names)]
     return Approval(
         position=row.position,
         at=row.at,
         bound=False,
-        approvers=standing(tables, others),
+        approvers=standing(tables, others, row.key),
         revoked=row.revoked,
         uses=row.uses,
         expires_at=row.expires_at,
@@ -149,14 +177,116 @@ def _granted(tables: Tables, row: GrantRow, chain: frozenset[str]) -> Approval:
     )
 
 
-def standing(tables: Tables, given: Sequence[ApprovalGiven]) -> tuple[Approver, ...]:
-    """Return the approvers whose approval stands, each with the criteria met both at the approval and now."""
+class _AsMasked(NamedTuple):
+    """A scope that is held against the masked form of a call: people were asked about that one."""
+
+    scope: Scope
+    masked: str
+
+    def holds(self, name: ResourceName, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:  # noqa: ARG002 - as the protocol names it
+        """Return whether the call is within the scope. Raises WorkExceededError."""
+        spend(work, TEXT_BYTE_UNITS * len(self.masked))
+        return self.scope.holds(name, parse_parameters(self.masked).value, now, work)
+
+
+def standing(
+    tables: Tables, given: Sequence[ApprovalGiven], key: str, *, masked: str | None = None
+) -> tuple[Approver, ...]:
+    """Return an approver for each approval under a key that stands, with the criteria met both at the approval and now.
+
+    `masked` is the form of the call that people were asked about, where it is another than its caller signed.
+
+    A registered approver stands with its limits. Where it speaks for a person, that person is counted; the criteria are
+    those that the approver meets, without those that name one user: the log has the answer from the approver alone.
+    """
     found = []
-    for one in given:
-        then, now = then_of(one), _subject_now(tables, one)
-        if now is not None:
-            found.append(Approver(user_of(then), criteria_of(then) & criteria_of(now)))
+    for one in _by_persons(tables, given):
+        then, now, most = then_of(one), _subject_now(tables, one), _limits_of(tables, one)
+        if now is None or (most is not None and not answers_key(most, key)):
+            continue
+        meets, scope = criteria_of(then) & criteria_of(now), None if most is None else scope_of(most)
+        bounds = _AsMasked(scope, masked) if scope is not None and masked is not None else scope
+        if one.said_by is None:
+            found.append(Approver(user_of(then), meets, bounds))
+        elif may_speak_for(most, one.said_by):
+            found.append(Approver(_user_passed_on(tables, one.said_by), passing_on(meets), bounds))
     return tuple(found)
+
+
+def _by_persons(tables: Tables, given: Sequence[ApprovalGiven]) -> Sequence[ApprovalGiven]:
+    """Return approvals without further ones by the same person, under any name known now.
+
+    They were compared when they came; a login may have told more since of a person that an approver spoke for.
+    """
+    if all(one.said_by is None for one in given):
+        return given
+    found, seen = [], set[str]()
+    for one in given:
+        names = all_names(tables, one)
+        if names.isdisjoint(seen):
+            found.append(one)
+        seen |= names
+    return found
+
+
+def _limits_of(tables: Tables, one: ApprovalGiven) -> ApproverLimits | None:
+    row = tables.keys.get(one.session_id) if one.role == Role.APPROVER else None
+    return None if row is None else row.approver
+
+
+def passing_on(meets: frozenset[str]) -> frozenset[str]:
+    """Return the criteria that an approver meets where it passes on a person's answer: those of no single user."""
+    return frozenset(one for one in meets if not one.startswith("user:"))
+
+
+def names_given(tables: Tables, one: ApprovalGiven) -> frozenset[str]:
+    """Return every known name of the person behind an approval: its signer, or the one that an approver spoke for."""
+    return names_of(then_of(one)) if one.said_by is None else names_passed_on(tables, one.said_by)
+
+
+def all_names(tables: Tables, one: ApprovalGiven) -> frozenset[str]:
+    """Return the names as `names_given` does, with those of a person's other logins."""
+    given = names_given(tables, one)
+    return given | names_passed_on(tables, one.principal_id) if one.role == Role.USER else given
+
+
+def names_passed_on(tables: Tables, person: str) -> frozenset[str]:
+    """Return every name of a person that an approver speaks for, as far as logins have told them: also earlier ones.
+
+    A newest login that leaves out a name must not make two persons of one. Nor must two names that are both other than
+    the principal's: the persons are looked up by each name that their newest login tells.
+    """
+    told = {known_as(person)}
+    for name in dict.fromkeys((person, f"{PERSON_PREFIX}{known_as(person)}", *persons_known_as(tables, person))):
+        now = person_now(tables, name)
+        earlier = [tables.sessions.rows[one].attributes for one in tables.sessions.of(name)]
+        for attributes in (*earlier, *([] if now is None else [now])):
+            told |= names_of(subject_of(attributes, Role.USER, name))
+    return frozenset(told)
+
+
+def persons_known_as(tables: Tables, person: str) -> list[str]:
+    """Return the persons whose newest logins tell this name as another one of theirs, at most SAME_NAME_MAX of them."""
+    return [name.decode() for name in tables.persons.of(person_known_as(known_as(person)))[:SAME_NAME_MAX]]
+
+
+def names_of_call(tables: Tables, row: RequestRow) -> frozenset[str]:
+    """Return every name of the members of a call, as far as logins have told them; an approver speaks for none."""
+    session = tables.sessions.get(row.session_id)
+    caller = () if session is None else (session.principal_id,)
+    return with_other_logins(tables, frozenset(row.chain), (row.root, row.acting, *caller))
+
+
+def with_other_logins(tables: Tables, names: frozenset[str], principals: Sequence[str]) -> frozenset[str]:
+    """Return the names of the members of a call with those that their other logins have told."""
+    persons = (*principals, *(f"{PERSON_PREFIX}{name}" for name in sorted(names)))
+    told = (names_passed_on(tables, one) for one in dict.fromkeys(persons) if one.startswith(PERSON_PREFIX))
+    return names.union(*told)
+
+
+def _user_passed_on(tables: Tables, person: str) -> str:
+    known = person_now(tables, person)
+    return person if known is None else user_of(subject_of(known, Role.USER, person))
 
 
 def then_of(one: ApprovalGiven) -> Subject:

@@ -27,8 +27,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from processors.calls import answers, catalogues, enforcement, work
+from processors.calls.answerers import is_once_only
 from processors.calls.judge import current_policies, is_callable
-from processors.calls.requests import asked_by, criteria_asked, lasting_for, quorum_of
+from processors.calls.narrowing import lasting_for, scopes_of
+from processors.calls.requests import approved_by, asked_by, criteria_asked, quorum_of
 from processors.context import discovery, overview
 from processors.context.vault import as_told
 from processors.effects import Effects
@@ -161,12 +163,15 @@ def _approvals(tables: Tables, signer: Signer, argument: JSONValue, budget: Work
                 looked_at = looked_at[:place]
                 break
             continue  # this asker may not answer it, so may not see it
-        told.append(_told(row))
+        told.append(_told(tables, row, signer))
     rest = at + len(looked_at) < len(keys)
     return {"requests": told, "next": looked_at[-1].hex() if rest else None}
 
 
-def _told(row: RequestRow) -> dict[str, JSONValue]:
+def _told(tables: Tables, row: RequestRow, signer: Signer) -> dict[str, JSONValue]:
+    scopes: dict[str, JSONValue] = {}
+    if tables.engine.number >= DETECTING:
+        scopes["scopes"] = scopes_of(row, once_only=is_once_only(tables, signer)).told()
     return {
         "request": row.event.hex(),
         "key": row.key,
@@ -175,11 +180,12 @@ def _told(row: RequestRow) -> dict[str, JSONValue]:
         "for_agent": row.acting,
         "criteria": list(criteria_asked(row)),
         "quorum": quorum_of(row),
-        "approved_by": [one.principal_id for one in row.approvals],
+        "approved_by": list(approved_by(row.approvals)),
         "one_time": not lasting_for(row),
         "asked_at": row.asked_at,
         "open_until": row.open_until,
         "parameters_sha256": row.parameters_sha256.hex(),
+        **scopes,
     }
 
 
@@ -203,7 +209,7 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue, budget: Wor
         "opened": as_told(asked.opened) if asked.opened is not None else None,
         # As its tool would get them, where policies mask values: that is what an answer binds.
         **({"masked": asked.masked} if asked.masked is not None else {}),
-        "requests": [_told(row) for row in rows],
+        "requests": [_told(tables, row, signer) for row in rows],
     }
 
 

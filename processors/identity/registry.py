@@ -11,7 +11,7 @@ from dataclasses import replace
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors.identity import declarations, enrolment, issuers, verifiers
+from processors.identity import approver_limits, declarations, enrolment, issuers, verifiers
 from processors.identity.attributes import subject_of
 from processors.identity.keys import is_live, live_keys, payer_of, spend
 from processors.intake.authority import check_may_register
@@ -53,6 +53,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
         enrolment.charge(tables, signer, body)
     enrolment.check_grant(body)
     declarations.check_offers(body)
+    approver_limits.check_limits(body)
     if body.role == Role.BRIDGE:
         issuers.check_bridge(tables, body.attributes)
     if body.role == Role.ATTESTER:
@@ -205,6 +206,7 @@ def enter(
             enrolment=registered.enrolment if registered else None,
             enrolled=0,
             only_within_calls=registered is not None and registered.only_within_calls,
+            approver=registered.approver if registered else None,
             payer=payer_of(tables, offer.principal_id) if registered else "",  # the roots' keys count in no share
         ),
     )

@@ -16,6 +16,7 @@ from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
 from schemas.events.enforcement import EnforcementSet
 from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolDeclaration, ToolsOffered
+from schemas.events.workflow import AttestationApproved, AttestationDenied
 from schemas.reasons import Reason
 from schemas.records import InvocationRequested, PrincipalRegistered, ResultReported, SessionOpened
 
@@ -29,7 +30,9 @@ FIELDS: Mapping[type, tuple[str, ...]] = {  # without a rule in any engine
 BEFORE_DETECTING: Mapping[type, tuple[str, ...]] = {  # without a rule in engine 1 only
     LimitsSet: ("settings",),
     ToolDeclaration: ("maskable_paths", "input_schema", "output_schema"),
-    PrincipalRegistered: ("verifier",),
+    PrincipalRegistered: ("verifier", "approver"),
+    AttestationApproved: ("once", "for_ms", "uses", "said_by"),
+    AttestationDenied: ("said_by",),
     InvocationRequested: ("verdicts",),
 }
 _INSIDE: Mapping[type, tuple[str, ...]] = {

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from processors.policy import limits
-from processors.policy.evaluation import Approval, Evaluation, Record, spend
+from processors.policy.errors import BodyUnseenError
+from processors.policy.evaluation import Approval, CallScope, Evaluation, Record, spend
 from processors.policy.globs import grant_glob
 from processors.policy.names import known_as
 from processors.policy.requirements import Meta, Requirement
@@ -150,8 +151,21 @@ def _approved(requirement: Requirement, call: Evaluation) -> tuple[str, Use | No
 def _standing(approval: Approval, meta: Meta, call: Evaluation) -> int:
     """Return how many people's approvals count: each person's once, and never one's own of one's own call."""
     own = {known_as(name) for name in (call.subject.user, call.subject.email, call.subject.principal) if name}
-    people = {known_as(one.user) for one in approval.approvers if not one.meets.isdisjoint(meta.criteria)}
+    people = {
+        known_as(one.user)
+        for one in approval.approvers
+        if not one.meets.isdisjoint(meta.criteria) and (one.scope is None or _within(one.scope, call))
+    }
     return len(people - own)
+
+
+def _within(scope: CallScope, call: Evaluation) -> bool:
+    """Return whether a call is within what an approver may approve. A value that no rule can see is not."""
+    spend(call.work, limits.SCOPE_UNITS)
+    try:
+        return scope.holds(call.name, call.parameters, call.now, call.work)
+    except BodyUnseenError:
+        return False
 
 
 def _used_up(approval: Approval, meta: Meta, now: int) -> str:

@@ -29,6 +29,15 @@ class Scope:
     window: tuple[int, int] | None = None
     ticket_ids: tuple[JSONValue, ...] | None = None
 
+    def holds(self, name: ResourceName, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:
+        """Return whether a call is within the scope, and its conditions hold. Raises WorkExceededError."""
+        return self.covers(name) and self.permits(parameters, now, work)
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether it has a condition on parameters or on the time."""
+        return not (self.max_amount is None and self.window is None and self.ticket_ids is None)
+
     def covers(self, name: ResourceName) -> bool:
         """Return whether a resource is within the scope."""
         covers = _remembered if len(name.text) <= limits.CACHED_NAME_CHARS_MAX else _covers
@@ -161,7 +170,7 @@ def chain_fault(
 
 def _holds(hop: Hop, name: ResourceName, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:
     alive = not hop.revoked and now < hop.expires_at
-    return alive and hop.scope.covers(name) and hop.scope.permits(parameters, now, work)
+    return alive and hop.scope.holds(name, parameters, now, work)
 
 
 def _covers(resources: tuple[str, ...], operations: tuple[str, ...], name: ResourceName) -> bool:

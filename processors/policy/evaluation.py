@@ -52,11 +52,22 @@ class Record(NamedTuple):
     revoked: bool = False
 
 
+class CallScope(Protocol):
+    """Bounds of calls, as of a delegation."""
+
+    def holds(self, name: ResourceName, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:
+        """Return whether a call is within the bounds. Raises WorkExceededError, BodyUnseenError."""
+
+
 class Approver(NamedTuple):
-    """A user whose approval stands, with the criteria that the user met at approval and meets now."""
+    """A user whose approval stands, with the criteria that the user met at approval and meets now.
+
+    `scope` bounds the calls that a registered approver may approve; None does not.
+    """
 
     user: str
     meets: frozenset[str]
+    scope: CallScope | None = None
 
 
 class Approval(NamedTuple):

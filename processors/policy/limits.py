@@ -75,6 +75,7 @@ NUMBER_UNITS = 64  # a number that is written down to be compared
 REGEX_UNITS = 64  # a match, and the program's size for each byte of the text
 RECORD_UNITS = 32  # each record of a session, or approval, that is asked for
 APPROVER_UNITS = 250  # each person behind such an approval: who that is now, with which attributes, is looked up
+SCOPE_UNITS = 1_000  # the bounds of a registered approver, held against a call: up to 64 patterns
 POLICY_BYTE_UNITS = 8  # a published document that applies
 INLINE_BYTE_UNITS = 64  # a document that came with the call: it is read for this call
 PROGRAM_UNITS = 16  # each instruction of a regular expression in such a document: it is compiled for this call

@@ -6,6 +6,8 @@ is exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from processors.refusal import Refusal
 from processors.text.characters import has_outer_blanks, is_plain_text, single_spaced
 from processors.text.forms import fold, nfc, nfkc
@@ -68,6 +70,12 @@ def meets(pattern: str, name: str) -> bool:
     """
     parts, wanted = _parts(name), _parts(pattern)
     return len(parts) == len(wanted) and all(map(_meets_part, wanted, parts))
+
+
+def meets_any(patterns: Iterable[str], name: str) -> bool:
+    """Return whether patterns include a principal: `*` stops at `/` and `:`, `**` alone means everybody."""
+    listed = tuple(patterns)
+    return "**" in listed or any(meets(pattern, name) for pattern in listed)
 
 
 def meets_anywhere(pattern: str, text: str) -> bool:

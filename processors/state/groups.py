@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from processors.policy.names import known_as
-from schemas.rows import AttestationRow, KeyRow, PendingRow, PromptRow, RequestRow, RuleCellRow, SessionRow
+from schemas.rows import AttestationRow, KeyRow, PendingRow, PersonRow, PromptRow, RequestRow, RuleCellRow, SessionRow
 from schemas.words import Role
 
 # Groups beside those of a principal. They are tuples, so that no principal's name is one of them.
@@ -14,6 +14,17 @@ OPEN = ("open",)  # the group of all requests that may still be approved
 OVER = "over"  # with an event's leaf: the group of the closed requests of that event
 DECISION_KEYS = ("decision keys",)  # the group of the monitors' keys that are not spent
 SWEEPING = ("sweeping",)  # the group of ended sessions and keys while rows that depend on them are leaving
+
+
+def groups_of_person(row: PersonRow) -> tuple[Hashable, ...]:
+    """Return the groups of a person: the key that opened the session, and the other names that its login told."""
+    names = {known_as(name): None for name in (row.attributes.user, row.attributes.email) if name}
+    return (row.opened_by, *map(person_known_as, names))
+
+
+def person_known_as(name: str) -> Hashable:
+    """Return the group of the persons whose logins tell a name, in one spelling (`known_as`)."""
+    return "person known as", name
 
 
 def groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:

@@ -145,7 +145,7 @@ class Tables:
         self.persons: Table[PersonRow] = self._table(
             "persons",
             lambda p: p.until,
-            groups=lambda p: (p.opened_by,),
+            groups=of.groups_of_person,
             payers=lambda p: shares_of_sponsor(p.opened_by if p.sponsor is None else p.sponsor),
             weigh=lambda p: weight_of(p.attributes),
         )

@@ -95,6 +95,11 @@ class Agent(AbstractContextManager["Agent"]):
         return self.client.session_id
 
     @property
+    def expires_at(self) -> int | None:
+        """The end of the session in ms since the epoch, None where it is not known here."""
+        return self.client.expires_at
+
+    @property
     def public_key(self) -> bytes:
         """The public key that signs the reports of its tools."""
         return self._key.signing.public

@@ -1,6 +1,13 @@
 """The client of an agent, service or person: `Client`, `AsyncClient` for asyncio, and the errors that they raise."""
 
-from producers.client.approvals import CallForgedError, CallOverError, ParametersChangedError, ShownCall
+from producers.client.approvals import (
+    Answered,
+    CallForgedError,
+    CallOverError,
+    ParametersChangedError,
+    ScopeError,
+    ShownCall,
+)
 from producers.client.async_client import AsyncBoundClient, AsyncClient
 from producers.client.author_proof import VaultForgedError
 from producers.client.beside import BodyPathError, NoReceiverError
@@ -39,6 +46,7 @@ from producers.kafka.waiting import WaitingCall
 __all__ = [
     "ANSWER_SECONDS",
     "AlreadyCalledError",
+    "Answered",
     "Asking",
     "AsyncBoundClient",
     "AsyncClient",
@@ -74,6 +82,7 @@ __all__ = [
     "ResultMissingError",
     "ResultStream",
     "ResultWithheldError",
+    "ScopeError",
     "SessionRefusedError",
     "ShownCall",
     "StreamBrokenError",

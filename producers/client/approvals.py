@@ -7,25 +7,36 @@ monitor lied. For which principal a delegated call is made, and who may approve 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from processors.calls.masked_form import NotMaskedError, check_blanked
 from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policy.json_types import pointer_to
 from producers.client.author_proof import LogIdentity, VaultForgedError, signed_in_session
-from producers.client.inputs import digest_of
-from producers.kafka.answers import Answer
+from producers.client.inputs import digest_of, milliseconds
 from producers.kafka.connection import Connection, rows_in
-from producers.kafka.outcomes import CallError, MalformedReplyError
+from producers.kafka.outcomes import CallError, MalformedReplyError, NoAnswerError
+from schemas import limits
+from schemas.errors import EvidenceError, InputError, OutcomeError, UnavailableError
 from schemas.events.workflow import AttestationApproved, AttestationDenied
 from schemas.records import InvocationRequested
+from schemas.words import Outcome
+
+# The members of a listed request that a person has read: an answer is given only while they are the same.
+TERMS = ("resource", "for_user", "for_agent", "parameters_sha256", "criteria", "quorum", "one_time", "scopes")
+ONCE_ALONE: Mapping[str, Any] = {"once": True}  # the scopes of a request whose approval serves no later call
+REQUESTS_AT_ONCE_MAX = 50  # that one question answers: a person reads the parameters of each
 
 
 class ParametersChangedError(CallError):
     """The call has other parameters than the list said; nothing was signed."""
+
+
+class ScopeError(InputError):
+    """An approval was to have a scope that its request does not offer, or too many were to be answered at once."""
 
 
 class CallForgedError(CallError):
@@ -154,7 +165,7 @@ def check_listed(listed: Mapping[str, Any], shown: ShownCall) -> str:
     """Return the key of a listed request. Raises ParametersChangedError if the shown call is another one."""
     key = str(listed.get("key"))
     asked = shown.request_for(key)
-    for name in ("resource", "for_user", "for_agent", "parameters_sha256"):
+    for name in TERMS:
         if name in listed and listed[name] != asked.get(name):
             raise ParametersChangedError(f"{name} differs from the list; nothing was signed: list the requests again")
     if listed.get("parameters_sha256") != shown.parameters_sha256.hex():
@@ -162,18 +173,114 @@ def check_listed(listed: Mapping[str, Any], shown: ShownCall) -> str:
     return key
 
 
-def answer_request(
-    connection: Connection,
-    listed: Mapping[str, Any],
-    reason: str,
-    says: type[AttestationApproved | AttestationDenied],
-) -> Answer:
-    """Approve or deny a request as it was listed, once the call was fetched and its parameters are the listed ones.
+class Narrow(TypedDict, total=False):
+    """How much narrower than its policies an approval is: this call only, or for so many seconds, or so many calls."""
+
+    once: bool
+    for_seconds: float | None
+    uses: int | None
+
+
+class Answered(NamedTuple):
+    """The outcome of one answer among several: `problem` is empty if the log has accepted it."""
+
+    request: str
+    key: str
+    problem: str
+    reason: str
+
+    @property
+    def is_on_log(self) -> bool:
+        """Whether the log has accepted the answer."""
+        return not self.problem
+
+
+def approve_request(
+    connection: Connection, listed: Mapping[str, Any], reason: str, said_by: str | None = None, **narrow: Unpack[Narrow]
+) -> bool:
+    """Approve a request as it was listed, once the call was fetched and its parameters are the listed ones.
 
     Raises:
+        ScopeError: the request offers no such scope; nothing was signed.
         RefusedError; and as `show_call` and `check_listed`, with nothing signed.
     """
+    for_ms = _scope(listed, **narrow)
+    shown, key = _fetched(connection, listed)
+    body = AttestationApproved(
+        request=bytes.fromhex(shown.request),
+        key=key,
+        parameters_sha256=shown.parameters_sha256,
+        reason=reason,
+        # Signed as it was told: a monitor that hides that the policies let it last gains nothing.
+        once=narrow.get("once", False) or listed.get("scopes") == ONCE_ALONE,
+        for_ms=for_ms,
+        uses=narrow.get("uses"),
+        said_by=said_by,
+    )
+    return connection.ask(body).result.outcome == Outcome.ACCEPTED
+
+
+def deny_request(connection: Connection, listed: Mapping[str, Any], reason: str, said_by: str | None = None) -> bool:
+    """Deny a request as it was listed. Raises as `approve_request`."""
+    shown, key = _fetched(connection, listed)
+    request, digest = bytes.fromhex(shown.request), shown.parameters_sha256
+    body = AttestationDenied(request=request, key=key, parameters_sha256=digest, reason=reason, said_by=said_by)
+    return connection.ask(body).result.outcome == Outcome.ACCEPTED
+
+
+def answer_each(requests: Sequence[Mapping[str, Any]], answer: Callable[[Mapping[str, Any]], object]) -> list[Answered]:
+    """Give one answer to each of some listed requests, each with its own event, and return the outcomes in order.
+
+    A request that fails does not keep the others from being answered. Where the log does not answer, those behind it
+    are not signed: their outcome says so.
+
+    Raises:
+        ScopeError: there are more requests than one question may hold, or one stands twice; nothing was signed.
+    """
+    named = [(str(one.get("request")), str(one.get("key"))) for one in requests]
+    if len(named) > REQUESTS_AT_ONCE_MAX:
+        raise ScopeError(f"got {len(named)} requests, want at most {REQUESTS_AT_ONCE_MAX}; nothing was signed")
+    if len(set(named)) < len(named):
+        raise ScopeError("a request stands twice among them; nothing was signed")
+    found: list[Answered] = []
+    silent = False
+    for one, (request, key) in zip(requests, named, strict=True):
+        if silent:
+            found.append(Answered(request, key, "not signed: the log did not answer the one before", ""))
+            continue
+        try:
+            answer(one)
+        except (OutcomeError, UnavailableError, EvidenceError, InputError) as exc:
+            silent = isinstance(exc, (NoAnswerError, UnavailableError))
+            found.append(Answered(request, key, str(exc), getattr(exc, "reason", "")))
+        else:
+            found.append(Answered(request, key, "", ""))
+    return found
+
+
+def _scope(
+    listed: Mapping[str, Any], *, once: bool = False, for_seconds: float | None = None, uses: int | None = None
+) -> int | None:
+    """Return the chosen time in ms. Raises ScopeError for a scope that the listed request does not offer."""
+    if once and (for_seconds is not None or uses is not None):
+        raise ScopeError("once is for this call only: leave the time and the number of calls out")
+    chosen = {"once": once or None, "for_seconds": for_seconds, "uses": uses}
+    offered = listed.get("scopes")
+    for name, value in chosen.items():
+        if value is None:
+            continue
+        most = offered.get(name) if isinstance(offered, Mapping) else None
+        if most is None:
+            names = ", ".join(offered) if isinstance(offered, Mapping) and offered else "none"
+            raise ScopeError(f"the request does not offer {name}; its scopes: {names}; nothing was signed")
+        if name != "once" and not 0 < value <= most:
+            raise ScopeError(f"{name} is at most {most} here: an approval is never wider than its policies")
+    if for_seconds is None:
+        return None
+    return milliseconds(for_seconds, at_most=limits.ATTESTATION_TTL_MS_MAX, what="an approval's life")
+
+
+def _fetched(connection: Connection, listed: Mapping[str, Any]) -> tuple[ShownCall, str]:
+    """Return the call of a listed request, fetched anew, and the request's key. Raises as `check_listed`."""
     shown = show_call(connection, str(listed.get("request")))
-    key = check_listed(listed, shown)
-    request = bytes.fromhex(shown.request)
-    return connection.ask(says(request=request, key=key, parameters_sha256=shown.parameters_sha256, reason=reason))
+    return shown, check_listed(listed, shown)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Unpack
 
+from producers.client.approvals import Answered, Narrow
 from producers.client.bound import Binding, BoundClient
 from producers.client.calls import Asking, Invoking, parts_of
 from producers.client.cancelled import in_thread
@@ -19,6 +20,7 @@ from producers.home.home import Home
 from producers.kafka.answers import Answer
 from producers.kafka.connection import SESSION_TTL_MS
 from producers.kafka.waiting import WaitingCall
+from schemas.words import Status
 
 _NO_MORE = object()
 
@@ -102,6 +104,49 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         """Act for a person, as `Client.bind_to_user`; a task that is cancelled unbinds it again."""
         bind = partial(self.client.bind_to_user, user, **scope)
         return AsyncBoundClient(self, await in_thread(bind, _unbind_apart))
+
+    async def list_attestations(self, status: str = Status.PENDING) -> list[dict[str, Any]]:
+        """Return the requests to answer, or this session's attestations, as `Client.list_attestations`."""
+        return await asyncio.to_thread(self.client.list_attestations, status)
+
+    async def approve_attestation(
+        self,
+        attestation: Mapping[str, Any],
+        *,
+        reason: str = "",
+        once: bool = False,
+        for_seconds: float | None = None,
+        uses: int | None = None,
+        said_by: str | None = None,
+    ) -> bool:
+        """Approve a listed request, as `Client.approve_attestation`."""
+        narrow: Narrow = {"once": once, "for_seconds": for_seconds, "uses": uses}
+        approve = partial(self.client.approve_attestation, attestation, reason=reason, said_by=said_by, **narrow)
+        return await asyncio.to_thread(approve)
+
+    async def deny_attestation(
+        self, attestation: Mapping[str, Any], *, reason: str = "", said_by: str | None = None
+    ) -> bool:
+        """Deny a listed request, as `Client.deny_attestation`."""
+        return await asyncio.to_thread(self.client.deny_attestation, attestation, reason=reason, said_by=said_by)
+
+    async def approve_all(
+        self,
+        attestations: Sequence[Mapping[str, Any]],
+        *,
+        reason: str = "",
+        said_by: str | None = None,
+        **narrow: Unpack[Narrow],
+    ) -> list[Answered]:
+        """Approve several listed requests, as `Client.approve_all`."""
+        approve = partial(self.client.approve_all, attestations, reason=reason, said_by=said_by, **narrow)
+        return await asyncio.to_thread(approve)
+
+    async def deny_all(
+        self, attestations: Sequence[Mapping[str, Any]], *, reason: str = "", said_by: str | None = None
+    ) -> list[Answered]:
+        """Deny several listed requests, as `Client.deny_all`."""
+        return await asyncio.to_thread(self.client.deny_all, attestations, reason=reason, said_by=said_by)
 
     @property
     def left(self) -> list[WaitingCall]:

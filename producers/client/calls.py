@@ -83,10 +83,10 @@ def parts_of(how: Invoking) -> tuple[Asking, CallPatience]:
 class Calls:
     """The calling methods of a client."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Call with the connection of an open session."""
+    def __init__(self, connection: Connection, *, keeps_calls: bool = True) -> None:
+        """Call with the connection of an open session. Without `keeps_calls` no way back to a call is written down."""
         self._connection = connection
-        self._book = Book(connection.tenant, connection.key, connection.principal_id)
+        self._book = Book(connection.tenant, connection.key, connection.principal_id, in_memory=not keeps_calls)
         self._calls: set[OpenCall] = set()
 
     def submit(self, resource: str, parameters: Mapping[str, Any], **how: Unpack[Asking]) -> Future[Answer]:

@@ -56,17 +56,19 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         heads_path: Path | None = None,
         ends_session: bool = False,
         session_ends_at: int | None = None,
+        keeps_calls: bool = True,
     ) -> None:
         """Speak with the key of an open session or of a registered approver; `connection` is closed with the client.
 
         `heads_path` is the file that keeps the heads of the vault (`producers.home.heads`), None for no file. With
         `ends_session` the session was opened for this client alone, and ends with it. `session_ends_at` is the end of
-        its time to live in ms since the epoch, None if that is not known here.
+        its time to live in ms since the epoch, None if that is not known here. Without `keeps_calls` neither a call nor
+        the session's key is written to a file, so nobody comes back to a call after the process has ended.
 
         Raises:
             HeadsError: the file of heads cannot be read; the connection is closed.
         """
-        Calls.__init__(self, connection)
+        Calls.__init__(self, connection, keeps_calls=keeps_calls)
         Workflow.__init__(self, connection)
         self._ends_session, self._session_ends_at, self._is_over = ends_session, session_ends_at, False
         self._bound: set[BoundClient] = set()  # services that act for this person
@@ -127,11 +129,13 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         session_ttl_ms: int | None = None,
         provider: str | None = None,
         seconds: float = LOGIN_SECONDS,
+        keeps_calls: bool = True,
     ) -> Self:
         """Open a session with a token of the person's or workload's own identity provider, and speak for its subject.
 
         The token is sealed to a bridge of the tenant, and is kept nowhere. The session ends with the client, with the
         token, or after `session_ttl_ms`; `renew` prolongs it. `provider` names the mapping of claims where several fit.
+        Without `keeps_calls` no call, and so no key of the session, is written to a file.
 
         Raises:
             NotATokenError: the text is not a token that names its issuer.
@@ -144,7 +148,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         with logins_of(found, folder) as logins:
             opened = logins.open(token, ttl_ms=session_ttl_ms, provider=provider, seconds=seconds)
             connection = Connection(found, folder, opened.key, opened.principal_id, is_session=True)
-        return cls(connection, ends_session=True, session_ends_at=opened.expires_at)
+        return cls(connection, ends_session=True, session_ends_at=opened.expires_at, keeps_calls=keeps_calls)
 
     def renew(self, token: str, *, provider: str | None = None, seconds: float = LOGIN_SECONDS) -> int:
         """Let this session live on with a newer token of the same subject; return its new end (ms since the epoch).
@@ -304,7 +308,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
                 log.warning("no broker answered, so the delegation %s may last until it expires", bound.delegation)
 
     def _end_session(self) -> None:
-        if self._book.left:
+        if self._book.left and not self._book.in_memory:
             self._book.entrust()
             return
         try:

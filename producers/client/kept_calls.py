@@ -36,10 +36,14 @@ class WaitingCallError(InputError):
 
 
 class Book:
-    """Where the calls of one session are written down; `left` are those without their final answer, by event id."""
+    """Where the calls of one session are written down; `left` are those without their final answer, by event id.
 
-    def __init__(self, folder: TenantHome, session: KeyPair, principal_id: str) -> None:
+    With `in_memory` nothing is written: the calls, and the session's key, are gone with the process.
+    """
+
+    def __init__(self, folder: TenantHome, session: KeyPair, principal_id: str, *, in_memory: bool = False) -> None:
         self._folder, self._session, self._principal_id = folder, session, principal_id
+        self.in_memory = in_memory
         self.left: dict[str, WaitingCall] = {}
 
     def described(self, sent: Sent, answer: Answer | None) -> WaitingCall:
@@ -50,12 +54,14 @@ class Book:
 
     def write(self, call: WaitingCall) -> None:
         """Write down a call and its session's key. Raises OSError."""
-        keep(self._folder, call, self._session)
+        if not self.in_memory:
+            keep(self._folder, call, self._session)
         self.left[call.event_id] = call
 
     def strike(self, call: WaitingCall) -> None:
         """Remove a call that has its answer."""
-        forget(self._folder, call)
+        if not self.in_memory:
+            forget(self._folder, call)
         self.left.pop(call.event_id, None)
 
     def entrust(self) -> None:

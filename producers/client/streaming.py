@@ -56,7 +56,7 @@ class ResultStream(Iterator[Any], AbstractContextManager["ResultStream"]):
         self._looked_at = -KEYS_SECONDS
         self._until = time.monotonic() + waited(patience.seconds)
         self._late_until = 0.0
-        self._is_over = False
+        self._is_over = self._is_left = False
         self._pending = call.sent.pending  # the next answer that says that the call waits
         self._following: Following | None = None
         self._opened = ExitStack()
@@ -72,7 +72,7 @@ class ResultStream(Iterator[Any], AbstractContextManager["ResultStream"]):
             DeniedError, RefusedError, UnknownOutcomeError, NoAnswerError, PublishError: as `Client.invoke`.
         """
         try:
-            while not self._ready and not self._is_over:
+            while not self._ready and not self._is_over and not self._is_left:
                 self._advance()
         except (KafkaException, UnreadableBatchError) as exc:
             self._end()
@@ -88,6 +88,13 @@ class ResultStream(Iterator[Any], AbstractContextManager["ResultStream"]):
     def is_over(self) -> bool:
         """Whether no further item comes: the stream has ended, or was closed."""
         return self._is_over
+
+    def leave(self) -> None:
+        """Let the thread that waits for an item come back within a moment, as at the end; `close` then ends the stream.
+
+        Any thread may call it.
+        """
+        self._is_left = True
 
     def close(self) -> None:
         """End the stream: if the tool has not, it is told to stop, and reports that it was. Raises nothing."""

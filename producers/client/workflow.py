@@ -7,11 +7,11 @@ each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from processors.proof import jcs
 from producers.client import approvals, delegations
-from producers.client.approvals import ShownCall
+from producers.client.approvals import Answered, Narrow, ShownCall
 from producers.client.inputs import milliseconds
 from producers.client.prompts import AuthenticatedPrompt, create_prompt
 from producers.client.vault import ContextVault, VaultEntry
@@ -21,13 +21,11 @@ from producers.kafka.connection import Connection
 from schemas import limits
 from schemas.events.workflow import (
     ApplicationEventLogged,
-    AttestationApproved,
-    AttestationDenied,
     DelegationGranted,
     DelegationRevoked,
 )
 from schemas.records import SessionClosed
-from schemas.words import NotedOutcome, Outcome, Status
+from schemas.words import NotedOutcome, Status
 
 OWN_SCOPE = "session"
 DELEGATION_SECONDS = 3600.0
@@ -64,19 +62,59 @@ class Workflow:
         """
         return approvals.show_call(self._connection, request)
 
-    def approve_attestation(self, attestation: Mapping[str, Any], *, reason: str = "") -> bool:
+    def approve_attestation(
+        self,
+        attestation: Mapping[str, Any],
+        *,
+        reason: str = "",
+        once: bool = False,
+        for_seconds: float | None = None,
+        uses: int | None = None,
+        said_by: str | None = None,
+    ) -> bool:
         """Approve a listed request, once the exact parameters were fetched and have the listed digest.
+
+        `once`, `for_seconds` and `uses` make an approval narrower than its policies, as `scopes` of the request offer.
+        A registered approver passes on the answer of a person with `said_by`, for example `user:carol`.
 
         Raises:
             ParametersChangedError: they have another digest; nothing was signed.
+            ScopeError: the request does not offer the scope; nothing was signed.
         """
-        answer = approvals.answer_request(self._connection, attestation, reason, AttestationApproved)
-        return answer.result.outcome == Outcome.ACCEPTED
+        return approvals.approve_request(
+            self._connection, attestation, reason, said_by, once=once, for_seconds=for_seconds, uses=uses
+        )
 
-    def deny_attestation(self, attestation: Mapping[str, Any], *, reason: str = "") -> bool:
+    def deny_attestation(self, attestation: Mapping[str, Any], *, reason: str = "", said_by: str | None = None) -> bool:
         """Deny a listed request; raises as `approve_attestation`."""
-        answer = approvals.answer_request(self._connection, attestation, reason, AttestationDenied)
-        return answer.result.outcome == Outcome.ACCEPTED
+        return approvals.deny_request(self._connection, attestation, reason, said_by)
+
+    def approve_all(
+        self,
+        attestations: Sequence[Mapping[str, Any]],
+        *,
+        reason: str = "",
+        said_by: str | None = None,
+        **narrow: Unpack[Narrow],
+    ) -> list[Answered]:
+        """Approve several listed requests, at most 50, each with an event of its own; return the outcome of each.
+
+        Each call is fetched again, as by `approve_attestation`; one that fails does not stop the others.
+
+        Raises:
+            ScopeError: there are too many, or one stands twice; nothing was signed.
+        """
+        return approvals.answer_each(
+            attestations, lambda one: approvals.approve_request(self._connection, one, reason, said_by, **narrow)
+        )
+
+    def deny_all(
+        self, attestations: Sequence[Mapping[str, Any]], *, reason: str = "", said_by: str | None = None
+    ) -> list[Answered]:
+        """Deny several listed requests, as `approve_all` approves them."""
+        return approvals.answer_each(
+            attestations, lambda one: approvals.deny_request(self._connection, one, reason, said_by)
+        )
 
     # --- the context vault: each raises VaultRollbackError if an answer contradicts an earlier one
 

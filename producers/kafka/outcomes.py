@@ -95,6 +95,12 @@ def next_step(reason: str) -> str:
     return Reason[reason].step if reason in Reason.__members__ else ""
 
 
+def place_of_denial(exc: CallError) -> str:
+    """Return the parameter, or the time to wait, that a denial names; empty without. No policy stands in it."""
+    detail = exc.answer.result.detail if exc.answer is not None else ""
+    return detail if detail.startswith(("parameter ", "retry_after_ms=")) else ""
+
+
 def sentence_of(answer: Answer, what: str) -> str:
     """Return an answer as a sentence, for people."""
     result = answer.result

@@ -21,7 +21,7 @@ from producers.home.keys import KeyPair
 from producers.home.keystores.stores import KeyStores
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
-from schemas.events.attributes import Attributes
+from schemas.events.attributes import ApproverLimits, Attributes
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered
 from schemas.rows import KeyRow
@@ -77,6 +77,7 @@ def register_key(
     expires_at: int | None = None,
     keys: KeyStores | None = None,
     only_within_calls: bool = False,
+    approver: ApproverLimits | None = None,
 ) -> KeyPair:
     """Register the key in a file, or a new one that is written there first, and return it.
 
@@ -98,6 +99,7 @@ def register_key(
         tools=(),
         enrolment=enrolment,
         only_within_calls=only_within_calls,
+        approver=approver,
     )
     try:
         connection.ask(body)
@@ -112,8 +114,8 @@ def register_key(
 
 
 def _is_registered_as(row: KeyRow, body: PrincipalRegistered) -> bool:
-    now = (row.principal_id, row.attributes, row.enrolment, row.only_within_calls)
-    return now == (body.key.principal_id, body.attributes, body.enrolment, body.only_within_calls)
+    now = (row.principal_id, row.attributes, row.enrolment, row.only_within_calls, row.approver)
+    return now == (body.key.principal_id, body.attributes, body.enrolment, body.only_within_calls, body.approver)
 
 
 def attributes_with_grant(connection: Connection, attributes: Attributes) -> Attributes:

@@ -90,7 +90,7 @@ class Sent:
                 self.answer.set_exception(why)
         self.answer.cancel()
         self.pending.cancel()
-        self._take_back()
+        self.take_back()
         return self.answer.cancelled() or self.answer.exception() is why is not None
 
     @property
@@ -120,9 +120,10 @@ class Sent:
         if self.event:
             self._answers.forget(self.event)
         if answer.cancelled():
-            self._take_back()
+            self.take_back()
 
-    def _take_back(self) -> None:
+    def take_back(self) -> None:
+        """Take the event back if it has not been sent yet, and listen on; `settle` says whether that was so."""
         if self._appended is not None:
             self._appended.give_up()
 

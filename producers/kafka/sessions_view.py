@@ -68,6 +68,22 @@ class SessionsView:
         """Read the ends of sessions up to now. Raises RegistryError, LogSetBackError, ForkedError."""
         self._topic.refresh()
 
+    def is_ended(self, session_id: bytes) -> bool:
+        """Whether a session was ended before its time, as of FRESH_SECONDS ago or later.
+
+        Raises:
+            RegistryError: the ends of sessions cannot be read, so the answer is not known.
+            LogSetBackError, ForkedError.
+        """
+        self._topic.freshen()
+        with self._lock:
+            if len(self._ended) >= ENDED_MAX:
+                raise RegistryError(
+                    f"{self._topic.name} holds more than {ENDED_MAX} ends of sessions within a day, more than a host "
+                    "keeps: see who writes there"
+                )
+            return session_id in self._ended or session_id in self._ended_before
+
     def of_call(
         self, session_id: bytes, opened: SignedEvent | None, renewed: SignedEvent | None = None
     ) -> SessionRow | None:
@@ -79,7 +95,7 @@ class SessionsView:
         Raises:
             RegistryError: the registry or the ends of sessions cannot be read, so the answer is not known.
         """
-        if opened is None or self._is_ended(session_id):
+        if opened is None or self.is_ended(session_id):
             return None
         known = self._remembered(session_id)
         if known is not None and known.proof == _digest_of(opened, renewed):
@@ -92,7 +108,7 @@ class SessionsView:
         Raises:
             RegistryError: the registry or the session's partition cannot be read.
         """
-        is_ended = self._is_ended(session_id)
+        is_ended = self.is_ended(session_id)
         known = self._remembered(session_id)
         # After its time it may have been renewed: what it signed since then counts.
         if known is not None and not is_ended and clock_ms() < known.row.expires_at:
@@ -133,16 +149,6 @@ class SessionsView:
             if known is not None:
                 self._verified.move_to_end(session_id)
             return known
-
-    def _is_ended(self, session_id: bytes) -> bool:
-        self._topic.freshen()
-        with self._lock:
-            if len(self._ended) >= ENDED_MAX:
-                raise RegistryError(
-                    f"{self._topic.name} holds more than {ENDED_MAX} ends of sessions within a day, more than a host "
-                    "keeps: see who writes there"
-                )
-            return session_id in self._ended or session_id in self._ended_before
 
     def _fold(self, message: Any) -> None:
         kind, _, name = (message.key() or b"").decode(errors="backslashreplace").partition("/")

@@ -237,6 +237,7 @@ def _approves(
         and now_ms - EVENT_AGE_MS_MAX <= issued_at <= now_ms + EVENT_AHEAD_MS_MAX
         and (approver.until is None or issued_at < approver.until + CLOCK_SLACK_MS)
         and asked_by.isdisjoint(approver.names)
+        and (body.said_by is None or known_as(body.said_by) not in asked_by)
     )
 
 

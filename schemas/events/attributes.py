@@ -46,6 +46,20 @@ class RequiredBy:
     time_to_live_ms: int | None = None
 
 
+@record
+class ApproverLimits:
+    """The limits of a registered approver.
+
+    `scope` has the calls, as the scope of a delegation in JSON, `keys` patterns of attestation keys, and `speaks_for`
+    patterns of the persons that it may speak for. With `once_only` its yes serves one call.
+    """
+
+    scope: str | None = None
+    keys: tuple[str, ...]
+    once_only: bool
+    speaks_for: tuple[str, ...]
+
+
 NONE = Attributes()
 
 _BYTES_PER_TEXT = 4  # so that empty texts are not free

@@ -24,12 +24,20 @@ class AttestationSet:
 
 @record
 class AttestationApproved:
-    """A person approves one call with these parameters, for one key that its policies require."""
+    """A person approves one call with these parameters, for one key that its policies require.
+
+    `once`, `for_ms` and `uses` narrow an approval that would serve later calls. `said_by` is the person that a
+    registered approver speaks for.
+    """
 
     request: bytes
     key: str
     parameters_sha256: bytes
     reason: str
+    once: bool = False
+    for_ms: int | None = None
+    uses: int | None = None
+    said_by: str | None = None
 
 
 @record
@@ -40,6 +48,7 @@ class AttestationDenied:
     key: str
     parameters_sha256: bytes
     reason: str
+    said_by: str | None = None
 
 
 @record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.events.attributes import Attributes
+from schemas.events.attributes import ApproverLimits, Attributes
 from schemas.events.catalogues import CatalogueRule
 from schemas.events.engines import EngineData
 from schemas.events.tenancy import TenantLimit, TenantSetting
@@ -75,6 +75,7 @@ class KeyRow:
     sweeping: bool = False
     enrolled_bytes: int = 0
     only_within_calls: bool = False
+    approver: ApproverLimits | None = None
 
 
 @record

@@ -39,6 +39,10 @@ class ApprovalGiven:
     at: int
     signed: SignedEvent
     opened_by: bytes | None = None
+    once: bool = False
+    for_ms: int | None = None
+    uses: int | None = None
+    said_by: str | None = None
 
 
 @record

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 
@@ -30,12 +31,22 @@ SEGMENT_SECONDS = 300.0
 PAUSE_SECONDS_MAX = 60.0  # between two attempts on a tenant that is held
 
 
+class ArchiveState(NamedTuple):
+    """How far the archive of one tenant is; `age_seconds` since it held the whole log, at least since the start."""
+
+    tenant: str
+    next_index: int | None  # None while the store could not be read
+    age_seconds: float
+    failures: int
+
+
 @dataclass(slots=True)
 class _Tenant:
     """The process's knowledge of one tenant between two looks. Times are of `time.monotonic`."""
 
     archiver: Archiver | None = None
     last_round: float = float("-inf")
+    whole_at: float = field(default_factory=time.monotonic)  # when the archive last held the whole log; at first: now
     try_at: float = 0.0
     failures: int = 0
 
@@ -68,6 +79,19 @@ class ArchiveProcess:
         if self._consumers is not None:
             self._consumers.close()
             self._consumers = None
+
+    def states(self) -> list[ArchiveState]:
+        """Return how far the archive of each tenant is; any thread may ask."""
+        now = time.monotonic()
+        return [
+            ArchiveState(
+                tenant=name,
+                next_index=None if (archiver := one.archiver) is None else archiver.end.next_index,
+                age_seconds=now - one.whole_at,
+                failures=one.failures,
+            )
+            for name, one in list(self._tenants.items())
+        ]
 
     def look(self, *, at_once: bool = False) -> bool:
         """Look at each tenant, and archive those that are due, or with `at_once` all; return False if one is held."""
@@ -113,10 +137,14 @@ class ArchiveProcess:
             archive = open_archive(self._home, self._home.tenant(name), make_keys=True)
             tenant.archiver = Archiver(archive.store, archive.owner, archive.keyring)
         archiver = tenant.archiver
+        asked_at = time.monotonic()
         lag = self._consumers.lag(name, archiver.end)
         is_due = time.monotonic() - tenant.last_round >= self._segment_seconds or lag >= SEGMENT_ENTRIES
+        if lag == 0:
+            tenant.whole_at = asked_at
         if lag == 0 or not (is_due or at_once):
             return
         count = archiver.run_once(self._consumers, self._home.tenant(name).set_aside)
         tenant.last_round = time.monotonic()
+        tenant.whole_at = asked_at
         log.info("%s: %d entries archived, up to entry %d", name, count, archiver.end.next_index - 1)

@@ -32,6 +32,7 @@ from schemas.rows import ProviderRow
 from schemas.words import Outcome
 from streams.bridge.key_cache import KeyCache, KeyTerms, terms_of
 from streams.bridge.reasons import FetchError
+from streams.meters import Tally
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class LoginDesk:
         self._open: dict[bytes, _Open] = {}
         self._for_keys, self._for_log = _Room(), _Room()
         self._lock = threading.Lock()
+        self.tally = Tally()  # answered logins by outcome and reason
 
     @property
     def waiting(self) -> int:
@@ -304,5 +306,6 @@ class LoginDesk:
             if one.waits_in is not None:
                 assert one.issuer is not None
                 one.waits_in.leave(one, one.issuer)
+            self.tally.add(1, told.outcome, told.reason)
         self._answers.give(one.session, one.login.x25519, one.digest, told)
         return True

@@ -1,4 +1,4 @@
-"""Fetching one JSON document of an identity provider, from a network that may be hostile.
+"""Fetching one JSON document of an identity provider, from a network that may be hostile; a form may ask for it.
 
 A provider's metadata names the address of its keys, so the provider chooses where this process connects to. Each fetch
 therefore holds these rules, and a fault of any of them is one `FetchError`:
@@ -19,11 +19,12 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import httpcore
 
@@ -41,6 +42,8 @@ FETCH_SECONDS = 5.0
 DEPTH_MAX = 16
 
 Connect = Callable[[str, int, float], socket.socket]
+Headers = Sequence[tuple[str, str]]
+T = TypeVar("T")
 
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})\"?(?=$|[\s,])", re.IGNORECASE)
 
@@ -66,7 +69,7 @@ def connect(address: str, port: int, seconds: float) -> socket.socket:
     return connection
 
 
-class _Wire(httpcore.NetworkBackend, httpcore.NetworkStream):
+class Wire(httpcore.NetworkBackend, httpcore.NetworkStream):
     """One connection to judged addresses, within the deadline and the bounds of bytes. Its errors are FetchErrors."""
 
     def __init__(self, addresses: list[str], deadline: Deadline, connecting: Connect) -> None:
@@ -174,24 +177,44 @@ class Fetcher:
         # httpcore's own context trusts certifi's authorities as well.
         self._tls = ssl.create_default_context() if tls is None else tls
         self._lock = threading.Lock()
-        self._wires: set[_Wire] = set()
+        self._wires: set[Wire] = set()
         self._closed = threading.Event()
 
-    def fetch(self, url: str, private_hosts: Collection[str], *, seconds: float = FETCH_SECONDS) -> Document:
+    def fetch(
+        self,
+        url: str,
+        private_hosts: Collection[str],
+        *,
+        seconds: float = FETCH_SECONDS,
+        form: bytes | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Document:
         """Return the JSON object at a URL. Blocks for at most `seconds`, also if the server trickles.
+
+        With `form`, a form as it goes over the wire, it is asked for by POST; `headers` are further ones.
 
         Raises:
             FetchError: every fault of the address, the network and the answer.
         """
+        return self.over_wire(url, private_hosts, seconds, partial(self._ask, form=form, further=headers))
+
+    def over_wire(
+        self, url: str, private_hosts: Collection[str], seconds: float, ask: Callable[[Location, Wire], T]
+    ) -> T:
+        """Return what `ask` does with the place of a URL and a connection to one of its judged addresses.
+
+        Raises:
+            FetchError: a fault of the address or the network, or what `ask` raises.
+        """
         deadline = Deadline(seconds)
         place = place_of(url, private_hosts)
-        wire = _Wire(self._names.judged(place, deadline), deadline, self._connecting)
+        wire = Wire(self._names.judged(place, deadline), deadline, self._connecting)
         with self._lock:
             if self._closed.is_set():
                 raise FetchError(FetchReason.FETCH_STOPPED)
             self._wires.add(wire)
         try:
-            return self._ask(place, wire)
+            return ask(place, wire)
         except httpcore.ProtocolError:
             fault = FetchError(FetchReason.FETCH_BROKEN)
         except FetchError as exc:
@@ -209,22 +232,27 @@ class Fetcher:
             for wire in self._wires:
                 wire.interrupt()
 
-    def _ask(self, place: Location, wire: _Wire) -> Document:
-        origin = httpcore.Origin(place.scheme.encode(), place.host.encode(), place.port)
-        url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=place.port, target=place.target.encode())
-        headers = [
-            ("Host", place.authority),
-            ("Accept", "application/json"),
-            ("Accept-Encoding", "identity"),
-            ("Connection", "close"),
-            ("User-Agent", "macaw"),
-        ]
-        connection = httpcore.HTTPConnection(origin, self._tls, network_backend=wire)
-        with connection.stream("GET", url, headers=headers) as answer:
+    def _ask(
+        self, place: Location, wire: Wire, form: bytes | None = None, further: Sequence[tuple[str, str]] = ()
+    ) -> Document:
+        headers = [("Accept", "application/json"), ("Accept-Encoding", "identity"), *further]
+        if form is not None:
+            headers += [("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", str(len(form)))]
+        with self.exchange(place, wire, "GET" if form is None else "POST", headers, form) as answer:
             return _document(answer, wire)
 
+    def exchange(
+        self, place: Location, wire: Wire, method: str, headers: Headers, content: bytes | None = None
+    ) -> AbstractContextManager[httpcore.Response]:
+        """Send one request over a wire; the block reads the answer, whose body comes after `wire.begin_body`."""
+        origin = httpcore.Origin(place.scheme.encode(), place.host.encode(), place.port)
+        url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=place.port, target=place.target.encode())
+        fixed = [("Host", place.authority), *headers, ("Connection", "close"), ("User-Agent", "macaw")]
+        connection = httpcore.HTTPConnection(origin, self._tls, network_backend=wire)
+        return connection.stream(method, url, headers=fixed, content=content)
 
-def _document(answer: httpcore.Response, wire: _Wire) -> Document:
+
+def _document(answer: httpcore.Response, wire: Wire) -> Document:
     """Read an answer. Raises FetchError."""
     if answer.status != HTTPStatus.OK:
         is_redirect = HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST

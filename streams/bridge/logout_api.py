@@ -14,7 +14,6 @@ path. 503: send it again. No answer and no line of the log has a part of a token
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -33,6 +32,7 @@ from streams.address import ON_LOOPBACK, Address
 from streams.bridge.logout_desk import KeySource, LogoutDesk, LogoutRefusedError, LogoutUnansweredError, Voice
 from streams.bridge.refusals import RefusedLogins
 from streams.http import Endpoint, Front, HTTPRefusal
+from streams.http.bodies import PublicBodies
 from streams.http.refusals import CLOSE, RETRY_AFTER_SECONDS
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class LogoutAPI:
         self._voices, self._keys, self._address, self._clock_ms = voices, keys, address, clock_ms
         self._desks: dict[str, LogoutDesk] = {}
         self._refused: dict[str, RefusedLogins] = {}
-        self._reading: dict[asyncio.Timeout, None] = {}  # the longest first
+        self._bodies = PublicBodies(BODY_SECONDS, READING_MAX)
 
     def front(self) -> Front:
         """Return the endpoint and its bounds. It has no token."""
@@ -79,7 +79,7 @@ class LogoutAPI:
         if voices is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)  # the door answers it as it answers an unknown path
         _check_type(request)
-        text = token_in(await self._body(request))
+        text = token_in(await self._bodies.read(request))
         desk = self._desks.get(tenant)
         if desk is None:
             desk = self._desks[tenant] = LogoutDesk(self._keys, self._clock_ms)
@@ -93,30 +93,6 @@ class LogoutAPI:
             self._note(tenant, str(exc))
             raise _unanswered() from None
         return Response()
-
-    async def _body(self, request: Request) -> bytes:
-        """Return the body of a request. If too many are coming, the one that has come longest gives way."""
-        loop = asyncio.get_running_loop()
-        if len(self._reading) >= READING_MAX:
-            oldest = next(iter(self._reading))
-            del self._reading[oldest]
-            if not oldest.expired():
-                oldest.reschedule(loop.time())
-        try:
-            async with asyncio.timeout(BODY_SECONDS) as bound:
-                self._reading[bound] = None
-                try:
-                    return await request.body()
-                finally:
-                    self._reading.pop(bound, None)
-        except TimeoutError:
-            raise HTTPRefusal(
-                HTTPStatus.REQUEST_TIMEOUT,
-                "BODY_TOO_SLOW",
-                f"the body did not come within {BODY_SECONDS:g} s, or newer requests came before its end",
-                "send the body at once",
-                headers=CLOSE,
-            ) from None
 
     # ---- refusals
 

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 from producers.home.home import Home
 from schemas.errors import MacawError
+from streams.bridge.desk import LoginDesk
 from streams.bridge.key_cache import KeyCache
 from streams.bridge.logout_desk import Voice
 from streams.bridge.logout_serving import LogoutDoor
@@ -75,6 +76,13 @@ class BridgeProcess:
         if not served:
             return None
         return [one.bridge.voice for one in served if one.bridge is not None and one.thread.is_alive()]
+
+    def desks(self) -> list[tuple[str, LoginDesk | None]]:
+        """Return each tenant here with the desk of a bridge that serves it, None for one that does not serve now."""
+        return [
+            (one.tenant, one.bridge.desk if one.bridge is not None and one.thread.is_alive() else None)
+            for one in list(self._served.values())
+        ]
 
     def look(self) -> None:
         """Start a thread for each key that has none and is due."""

@@ -3,15 +3,15 @@
 Each request passes these checks in this order, and the first that fails answers it:
 
 1. The head: at most `HEAD_BYTES_MAX`, HTTP/1.1 or 1.0, one `Host` that names this server (DNS rebinding), no `Origin`
-   (a page in a browser cannot ask), a plain path, a body of one length (request smuggling), no token in the address,
-   and an `X-Request-ID` that can be echoed.
+   but those that the front allows, or its own for a front that is for browsers (`origins.py`, `own_pages.py`), a plain
+   path, a body of one length (request smuggling), no token in the address, and an `X-Request-ID` that can be echoed.
 2. Room: at most `requests_max` requests of a front are answered at a time.
 3. The route: an unknown path is 404, a known one with another method 405.
-4. The token of the front, compared in constant time, before a byte of the body is read.
+4. The token of the front, compared in constant time, or that of one of its callers, before a byte of the body is read.
 5. The body: at most `body_bytes_max`, within `BODY_SECONDS`.
 
 An endpoint that fails answers 500; the log names the endpoint and the class of the exception only, since its text and
-traceback may quote the request. Every answer carries the security headers. There is no CORS.
+traceback may quote the request. Every answer carries the security headers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producers.home.home import HomeError
 from streams.address import ON_LOOPBACK, Address
-from streams.http.refusals import CLOSE, RETRY_AFTER_SECONDS, SECURITY_HEADERS, HTTPRefusal, refuse
+from streams.http.origins import check_origin, preflight_of
+from streams.http.own_pages import check_own_page
+from streams.http.refusals import BROWSER_HEADERS, CLOSE, RETRY_AFTER_SECONDS, SECURITY_HEADERS, HTTPRefusal, refusal_of
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +56,23 @@ _UNPLAIN = re.compile(rb"%(?:2f|5c|2e|25)", re.IGNORECASE)  # `/`, `\`, `.` and 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _TOKEN_NAMES = frozenset({"access_token", "token", "authorization", "bearer"})
 
+_BODY = "macaw.body"  # the bounded body of a request, in its scope
+
 Answer = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path of a front, as Starlette writes paths. `GET` also serves `HEAD`; `is_public` asks for no token."""
+    """One path of a front, as Starlette writes paths. `GET` also serves `HEAD`; `is_public` asks for no token.
+
+    `body_bytes_max` is the bound of its own, below that of the front; with 0 every body is refused.
+    """
 
     path: str
     answer: Answer
     method: str = "GET"
     is_public: bool = False
+    body_bytes_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +80,27 @@ class Front:
     """The endpoints of one server, with its token, its health check and its bounds.
 
     `token` returns the token that a request must carry; it is read again for each request. It raises HomeError if there
-    is none, and then the request is refused. `token_place` tells people where to find the token. `health` returns the
-    members of the answer at `/healthz`, which needs no token, or raises HTTPRefusal (`not_ready`).
+    is none, and then the request is refused. Where each caller has a token of its own, `admits` says whether a text is
+    one. `token_place` tells people where to find the token. `health` returns the members of the answer at `/healthz`,
+    which needs no token, or raises HTTPRefusal (`not_ready`). Pages of `origins` are answered. With `as_problem`
+    refusals are problem details (RFC 9457).
+
+    A front `is_for_browsers` answers requests of its own pages, also those that change something, and of no other
+    origin's. `content_policy` is the Content-Security-Policy of its pages.
     """
 
     endpoints: Sequence[Endpoint]
-    token: Callable[[Request], str] = field(repr=False)
+    token: Callable[[Request], str] = field(default=lambda _: "", repr=False)
+    admits: Callable[[Request, str], bool] | None = None
     token_place: str
     health: Callable[[], Mapping[str, object]]
     address: Address = ON_LOOPBACK
     requests_max: int = REQUESTS_MAX
     body_bytes_max: int = 0
+    origins: frozenset[str] = frozenset()
+    as_problem: bool = False
+    is_for_browsers: bool = False
+    content_policy: str = "default-src 'none'; frame-ancestors 'none'"
 
 
 def door_of(front: Front) -> ASGIApp:
@@ -100,33 +118,54 @@ class Door:
         self._front = front
         self._room = front.requests_max
         self._decoy = secrets.token_urlsafe(32)  # compared if there is no token, so that the time reveals little
-        endpoints = [*front.endpoints, Endpoint(HEALTH, healthz, is_public=True)]
-        routes = [Route(one.path, self._guarded(one), methods=[one.method]) for one in endpoints]
-        self._app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
+
+        async def refuse(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - Starlette passes it
+            return refusal_of(exc).response(as_problem=front.as_problem)
+
+        self._app = Starlette(
+            routes=self._routes([*front.endpoints, Endpoint(HEALTH, healthz, is_public=True)]),
+            exception_handlers={HTTPException: refuse},
+        )
         self._app.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
-        ids = Headers(scope=scope).getlist(REQUEST_ID)
+        headers = Headers(scope=scope)
+        ids = headers.getlist(REQUEST_ID)
         given = {REQUEST_ID: ids[0]} if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else {}
+
+        policy = {**BROWSER_HEADERS, "Content-Security-Policy": self._front.content_policy}
+        secured = {**SECURITY_HEADERS, **(policy if self._front.is_for_browsers else {})}
 
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update({**SECURITY_HEADERS, **given})
+                MutableHeaders(scope=message).update({**secured, **given})
             await send(message)
 
         try:
-            check_head(scope, self._front.address)
-            if self._room == 0:
+            given.update(check_head(scope, self._front))
+            preflight = None if self._front.is_for_browsers else preflight_of(scope, headers)
+            if preflight is None and self._room == 0:
                 raise _busy()
         except HTTPRefusal as refusal:
-            await refusal.response()(scope, receive, send_secured)
+            await refusal.response(as_problem=self._front.as_problem)(scope, receive, send_secured)
+            return
+        if preflight is not None:
+            await preflight(scope, receive, send_secured)
             return
         self._room -= 1
         try:
-            await self._app(scope, _BoundedBody(receive, self._front), send_secured)
+            body = scope[_BODY] = _BoundedBody(receive, self._front.body_bytes_max)
+            await self._app(scope, body, send_secured)
         finally:
             self._room += 1
+
+    def _routes(self, endpoints: Sequence[Endpoint]) -> list[Route]:
+        """Return one route for each path, so that a refused method is told all that are served there."""
+        paths: dict[str, dict[str, Answer]] = {}
+        for one in endpoints:
+            paths.setdefault(one.path, {})[one.method] = self._guarded(one)
+        return [Route(path, _by_method(answers), methods=[*answers]) for path, answers in paths.items()]
 
     def _guarded(self, endpoint: Endpoint) -> Answer:
         """Return the endpoint behind the checks that depend on it: token and length."""
@@ -135,7 +174,9 @@ class Door:
             try:
                 if not endpoint.is_public:
                     self._check_token(request)
-                _check_length(request.headers, self._front.body_bytes_max)
+                if endpoint.body_bytes_max is not None:
+                    request.scope[_BODY].narrow(endpoint.body_bytes_max)
+                _check_length(request.headers, request.scope[_BODY].bytes_max)
                 return await endpoint.answer(request)
             except HTTPException:
                 raise
@@ -156,15 +197,10 @@ class Door:
 
     def _check_token(self, request: Request) -> None:
         """Check that the one Authorization header carries the front's token. Raises HTTPRefusal 401."""
-        try:
-            token = self._front.token(request)
-        except HomeError:
-            token = ""
-        is_token = len(token) >= TOKEN_CHARS_MIN
         given = request.headers.getlist("authorization")
         scheme, _, value = (given[0] if len(given) == 1 else "").partition(" ")
-        is_equal = hmac.compare_digest(value.strip().encode(), (token if is_token else self._decoy).encode())
-        if not (is_token and is_equal and scheme.lower() == "bearer"):
+        is_right = self._is_right(request, value.strip())
+        if not (is_right and scheme.lower() == "bearer"):
             raise HTTPRefusal(
                 HTTPStatus.UNAUTHORIZED,
                 "TOKEN_REFUSED",
@@ -173,9 +209,29 @@ class Door:
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
+    def _is_right(self, request: Request, value: str) -> bool:
+        if self._front.admits is not None:
+            return self._front.admits(request, value)
+        try:
+            token = self._front.token(request)
+        except HomeError:
+            token = ""
+        is_token = len(token) >= TOKEN_CHARS_MIN
+        return hmac.compare_digest(value.encode(), (token if is_token else self._decoy).encode()) and is_token
 
-def check_head(scope: Scope, address: Address) -> None:
-    """Check the head of a request, except its route and its token. Raises HTTPRefusal."""
+
+def _by_method(answers: Mapping[str, Answer]) -> Answer:
+    async def answer(request: Request) -> Response:
+        return await answers["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
+
+
+def check_head(scope: Scope, front: Front) -> Mapping[str, str]:
+    """Check the head of a request, except its route and its token; return the headers for a page that may read on.
+
+    Raises HTTPRefusal.
+    """
     headers = Headers(scope=scope)
     size = len(scope["raw_path"]) + len(scope["query_string"])
     if size + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > HEAD_BYTES_MAX:
@@ -195,7 +251,7 @@ def check_head(scope: Scope, address: Address) -> None:
             headers=CLOSE,
         )
     hosts = headers.getlist("host")
-    if len(hosts) != 1 or not address.is_ours(hosts[0]):
+    if len(hosts) != 1 or not front.address.is_ours(hosts[0]):
         raise HTTPRefusal(
             HTTPStatus.MISDIRECTED_REQUEST,
             "HOST_REFUSED",
@@ -203,14 +259,11 @@ def check_head(scope: Scope, address: Address) -> None:
             "use the address that the server printed at its start, or set its option for another name",
             headers=CLOSE,
         )
-    if "origin" in headers:
-        raise HTTPRefusal(
-            HTTPStatus.FORBIDDEN,
-            "ORIGIN_REFUSED",
-            "the request has an Origin header, and this server does not answer pages in browsers",
-            "send the request from a program, without an Origin header",
-            headers=CLOSE,
-        )
+    for_page: Mapping[str, str] = {}
+    if front.is_for_browsers:
+        check_own_page(scope["method"], headers)
+    else:
+        for_page = check_origin(headers, front.origins)
     _check_target(scope)
     _check_framing(headers, scope["http_version"])
     ids = headers.getlist(REQUEST_ID)
@@ -222,6 +275,7 @@ def check_head(scope: Scope, address: Address) -> None:
             f"send one such {REQUEST_ID}, or none",
             headers=CLOSE,
         )
+    return for_page
 
 
 def _check_target(scope: Scope) -> None:
@@ -288,14 +342,17 @@ def _busy() -> HTTPRefusal:
 
 
 class _BoundedBody:
-    """The body of one request within the bounds of its front. Reading it raises HTTPRefusal 413 or 408 above them."""
+    """The body of one request within its bounds. Reading it raises HTTPRefusal 413 or 408 above them."""
 
-    def __init__(self, receive: Receive, front: Front) -> None:
+    def __init__(self, receive: Receive, bytes_max: int) -> None:
         self._receive = receive
-        self._front = front
-        self._left = front.body_bytes_max
+        self.bytes_max = self._left = bytes_max
         self._until: float | None = None
         self._is_whole = False
+
+    def narrow(self, bytes_max: int) -> None:
+        """Lower the bound, before a byte is read."""
+        self.bytes_max = self._left = min(bytes_max, self.bytes_max)
 
     async def __call__(self) -> Message:
         if self._is_whole:
@@ -315,6 +372,6 @@ class _BoundedBody:
             ) from None
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise _too_large(self._front.body_bytes_max)
+            raise _too_large(self.bytes_max)
         self._is_whole = not message.get("more_body", False)
         return message

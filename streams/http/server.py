@@ -5,7 +5,8 @@ a request line each would keep all other clients out. Here only whole requests c
 without a request wait in a bounded line:
 
 - a connection without a whole request is closed after `IDLE_SECONDS`, even if bytes keep arriving;
-- at most `IDLE_MAX` such connections are held; one more closes the connection that has waited longest;
+- at most `IDLE_MAX` such connections are held; one more closes the connection that has waited longest, of those from
+  the address that holds the most;
 - a client that does not read its answer loses the connection after `UNREAD_SECONDS`;
 - bytes that are not HTTP get the same kind of refusal as a request that the door refuses.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import ClassVar, cast
@@ -49,14 +51,10 @@ class Server(uvicorn.Server):
 
 def server_of(front: Front) -> Server:
     """Return a server of a front, behind its door."""
-
-    class Connection(PatientConnection):
-        waiting: ClassVar[dict[PatientConnection, None]] = {}  # of this server, longest first
-
     return Server(
         uvicorn.Config(
             door_of(front),
-            http=Connection,
+            http=patient_connections(idle_max=IDLE_MAX, unread_seconds=UNREAD_SECONDS, as_problem=front.as_problem),
             ws="none",
             log_config=None,
             access_log=False,
@@ -67,6 +65,18 @@ def server_of(front: Front) -> Server:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     )
+
+
+def patient_connections(
+    *, idle_max: int = IDLE_MAX, unread_seconds: float = UNREAD_SECONDS, as_problem: bool = False
+) -> type[PatientConnection]:
+    """Return the class of one server's connections; `waiting` is its own."""
+
+    class Connection(PatientConnection):
+        waiting: ClassVar[dict[PatientConnection, None]] = {}
+
+    Connection.idle_max, Connection.unread_seconds, Connection.as_problem = idle_max, unread_seconds, as_problem
+    return Connection
 
 
 async def serve(server: Server, listening: socket.socket, on_listening: Callable[[], None]) -> None:
@@ -86,6 +96,9 @@ class PatientConnection(H11Protocol):
     """
 
     waiting: ClassVar[dict[PatientConnection, None]]
+    idle_max: ClassVar[int] = IDLE_MAX
+    unread_seconds: ClassVar[float] = UNREAD_SECONDS
+    as_problem: ClassVar[bool] = False
     _patience: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -114,7 +127,7 @@ class PatientConnection(H11Protocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            response = HEAD_MALFORMED.response()
+            response = HEAD_MALFORMED.response(as_problem=self.as_problem)
             response.headers.update(SECURITY_HEADERS)
             start = h11.Response(status_code=response.status_code, headers=response.raw_headers, reason=b"Bad Request")
             for event in (start, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
@@ -124,7 +137,7 @@ class PatientConnection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+            self._unread = self.loop.call_later(self.unread_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -138,8 +151,19 @@ class PatientConnection(H11Protocol):
         elif self._patience is None and not self.transport.is_closing():
             self._patience = self.loop.call_later(IDLE_SECONDS, self.transport.abort)
             self.waiting[self] = None
-            if len(self.waiting) > IDLE_MAX:
-                next(iter(self.waiting)).transport.abort()
+            if len(self.waiting) > self.idle_max:
+                self._longest_of_the_greediest().transport.abort()
+
+    def _longest_of_the_greediest(self) -> PatientConnection:
+        """Return the connection that has waited longest, of those from the address with the most that wait."""
+        held = Counter(one.address for one in self.waiting)
+        most = max(held.values())
+        return next(one for one in self.waiting if held[one.address] == most)
+
+    @property
+    def address(self) -> str:
+        """The host at the other end; empty where it has none."""
+        return self.client[0] if self.client else ""
 
     def _forget(self) -> None:
         self.waiting.pop(self, None)

@@ -15,7 +15,8 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import faust
@@ -52,6 +53,13 @@ CLIENT_RECORDS_MAX = 20
 CLIENT_RECORDS_SECONDS = 60.0
 
 OnListening = Callable[[int], None]
+Watching = Callable[[Progress], AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def unwatched(_: Progress) -> Iterator[None]:
+    """Watch nothing."""
+    yield
 
 
 class ViewsEndedError(StoppedError):
@@ -63,12 +71,18 @@ class ViewsStalledError(StoppedError):
 
 
 def run_views(
-    bootstrap: str, home: Home, *, port: int = 0, replication: int = 1, on_listening: OnListening | None = None
+    bootstrap: str,
+    home: Home,
+    *,
+    port: int = 0,
+    replication: int = 1,
+    on_listening: OnListening | None = None,
+    watching: Watching = unwatched,
 ) -> None:
     """Serve the views on loopback until SIGTERM or SIGINT.
 
     `port` 0 takes a free port; `on_listening` is called with the port. The server listens before the tables are
-    complete, and answers 503 until they are.
+    complete, and answers 503 until they are. `watching` is open while the views run, with their progress.
 
     Raises:
         ViewTopicsError: the topics of the views do not exist and cannot be created.
@@ -84,11 +98,14 @@ def run_views(
         settings = ViewsSettings(
             bootstrap=bootstrap, instance=secrets.token_hex(6), data_dir=Path(directory), security=security
         )
-        asyncio.run(_run(settings, home, listening, on_listening))
+        progress = Progress()
+        with watching(progress):
+            asyncio.run(_run(settings, home, listening, on_listening, progress))
 
 
-async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on_listening: OnListening | None) -> None:
-    progress = Progress()
+async def _run(
+    settings: ViewsSettings, home: Home, listening: socket.socket, on_listening: OnListening | None, progress: Progress
+) -> None:
     app = build_app(settings, progress)
     rows, counts = rows_of(app), Counts()
     server = server_of(QueryAPI(home, rows, progress, counts=counts).front())

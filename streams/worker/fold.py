@@ -21,9 +21,11 @@ from processors.state.engines import EngineMissingError
 from processors.state.marks import RecordMark
 from processors.state.tables import Tables
 from processors.step import step
+from producers.home.clock import clock_ms
 from schemas import limits
 from streams.history.kept_log import OpenArchive
 from streams.history.set_aside import SetAside
+from streams.meters import BatchMeter, TenantMeters
 from streams.worker.signing.decision_keys import DecisionKey, DecisionKeyError, NoLiveKeyError, Signatory
 from streams.worker.state_head import StateMac
 
@@ -60,6 +62,7 @@ class Batch:
     writes: int = 0  # to rows: each row becomes a record of the changelog, and may become one of the views' feed
     size: int = 0
     seconds: float = 0.0
+    meter: BatchMeter = field(default_factory=BatchMeter)
 
     def has_room(self) -> bool:
         """True if another record fits: one record may let 64 rows expire, with two or three outputs each."""
@@ -97,6 +100,8 @@ class TenantFold:
     archive: OpenArchive | None = None
     set_aside: SetAside = field(default_factory=dict)
     faults: int = 0  # rules that broke since this fold was opened
+    meters: TenantMeters = field(default_factory=TenantMeters)
+    taken: Batch | None = None  # the batch whose transaction is under way
 
     def fold(self, records: Sequence[Received]) -> int:
         """Fold records into the batch until it is full; return the number of records folded.
@@ -123,6 +128,7 @@ class TenantFold:
                 batch.is_closed = True  # the records before this one are sent; then it is told
                 break
             batch.put(key, new)
+            batch.meter.put(new, received.appended_at)
             batch.records += 1
             batch.writes += tables.savepoint() - mark
             if new[-1].fault:
@@ -179,8 +185,9 @@ class TenantFold:
 
         Requires that `commit` or `rollback` was called for the batch that was taken before.
         """
-        bursts, self.batch = self.batch.bursts, Batch()
-        made = self.messages(bursts)
+        self.taken, self.batch = self.batch, Batch()
+        self.taken.meter.taken_at = time.monotonic()
+        made = self.messages(self.taken.bursts)
         self.tables.prepare()
         return made
 
@@ -206,10 +213,14 @@ class TenantFold:
         """Keep the rows of the transaction that was taken; it is committed."""
         self.tables.commit_prepared()
         self.state.commit()
+        if self.taken is not None:
+            self.meters.committed(self.taken.meter, self.taken.seconds, clock_ms())
+            self.taken = None
 
     def rollback(self) -> None:
         """Drop the aborted transaction's rows and outputs, and every record that was folded after it."""
-        self.batch = Batch()
+        self.batch, self.taken = Batch(), None
+        self.meters.aborts += 1
         self.tables.rollback()
         self.state.rollback()
         self.signatory.forget()

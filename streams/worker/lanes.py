@@ -26,6 +26,10 @@ T = TypeVar("T")
 TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
 STUCK_SECONDS = TRANSACTION_SECONDS + 5  # per call; longer than the client's own time-out, which sometimes fails
 
+LOST = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
+# Errors of group membership are not the fault of records: they neither count as a failure nor reset the count.
+PASSING = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
+
 
 class WorkerFencedError(StoppedError):
     """The worker must end: it is fenced, or the outcome of a commit is unknown. Its supervisor starts another."""

@@ -36,7 +36,7 @@ from streams.history.records import received_of
 from streams.worker.fold import TenantFold
 from streams.worker.holding import Holding
 from streams.worker.holds import Lookout
-from streams.worker.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
+from streams.worker.lanes import LOST, PASSING, Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.worker.naps import Naps, wake
 from streams.worker.partition import Partition, intakes_of
 from streams.worker.restorations import KEY_SECONDS, RETRY_SECONDS, Restorations
@@ -58,9 +58,6 @@ TURN_RECORDS = 128  # of all tenants together in one turn; records that arrive d
 ALONE_RECORDS = 256  # in one turn, if only one tenant has records
 SHARE_RECORDS_MIN = 8  # of each tenant in one turn, for any number of tenants
 GATHER_SECONDS = 0.002  # between two polls while a full batch waits for a commit
-# Errors of group membership are not the fault of records: they neither count as a failure nor reset the count.
-_LOST = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
-_PASSING = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
 
 
 class Loop:
@@ -95,6 +92,10 @@ class Loop:
     def folds(self) -> dict[str, TenantFold]:
         """The folds that are running, by intake topic."""
         return {t: p.fold for t, p in self._partitions.items() if p.fold is not None and t not in self.paused}
+
+    def lags(self) -> dict[str, int]:
+        """Return how many records each partition has yet to fold, as far as the client knows. Asks no broker."""
+        return {topic: one.lag(self._consumer) for topic, one in list(self._partitions.items())}
 
     # --- assignment: callbacks run inside consumer calls and only take note ---
 
@@ -218,7 +219,7 @@ class Loop:
         partition = self._partitions.get(topic)
         if self._naps is not None and error.name() == "_PARTITION_EOF":
             self._naps.note_end(topic)
-        elif partition is not None and error.name() in _LOST:
+        elif partition is not None and error.name() in LOST:
             if partition.fold is not None:  # else it is not known yet where it goes on
                 self._pause(topic, f"RESUME_MISMATCH: intake no longer has the next offset to fold: {error}")
         elif partition is not None and error.name() in UNREADABLE:
@@ -327,7 +328,7 @@ class Loop:
         kind = error.name() if error is not None else type(exc).__name__
         partition.clear()
         self._holding.release(partition)
-        if kind not in _PASSING:
+        if kind not in PASSING:
             partition.failures = partition.failures + 1 if kind == partition.failed_with else 1
             partition.failed_with = kind
         if partition.failures >= FAILURES_MAX:

@@ -26,6 +26,7 @@ from schemas.topics import INTAKE
 from schemas.words import Role
 from streams.history.kept_log import OpenArchive
 from streams.history.set_aside import SetAside
+from streams.meters import TenantMeters
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
 from streams.worker.settings import LoopSettings
@@ -58,14 +59,20 @@ class MonitoredTenant:
     set_aside: SetAside = field(default_factory=dict)
 
 
-def build_fold(tenant: MonitoredTenant, engines: Engines | None = None) -> TenantFold:
-    """Return an empty fold for a tenant. Without `engines` those of this installation decide."""
+def build_fold(
+    tenant: MonitoredTenant, engines: Engines | None = None, meters: TenantMeters | None = None
+) -> TenantFold:
+    """Return an empty fold for a tenant. Without `engines` those of this installation decide.
+
+    `meters` are those of an earlier fold of the tenant, which go on.
+    """
     return TenantFold(
         tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis, engines=engines),
         signatory=Signatory(tenant.keys),
         state=StateMac(tenant.state_secret),
         archive=tenant.archive,
         set_aside=tenant.set_aside,
+        meters=meters or TenantMeters(),
     )
 
 
@@ -78,11 +85,26 @@ class Monitor:
     """One worker. `tenants` returns the configuration of a tenant id, or None."""
 
     def __init__(self, settings: LoopSettings, tenants: Callable[[str], MonitoredTenant | None]) -> None:
-        self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else build_fold(found))
+        self._tenants = tenants
+        self.meters: dict[str, TenantMeters] = {}  # by tenant: one entry for each that this worker ever served
+        self._loop = Loop(settings, self._open_fold)
         self._ticker = Ticker(settings)
         self._ends = KeyEnds()
         self._detectors = DetectorLoading()
         self._stop = threading.Event()
+
+    def _open_fold(self, name: str) -> TenantFold | None:
+        found = self._tenants(name)
+        return None if found is None else build_fold(found, meters=self.meters.setdefault(name, TenantMeters()))
+
+    @property
+    def folds(self) -> dict[str, TenantFold]:
+        """The folds that are running, by intake topic."""
+        return self._loop.folds
+
+    def lags(self) -> dict[str, int]:
+        """Return how many records each partition has yet to fold, by intake topic."""
+        return self._loop.lags()
 
     @property
     def paused(self) -> dict[str, str]:

@@ -90,6 +90,11 @@ class Partition:
         proof = consumer.consumer_group_metadata()
         return proof if consumer.memberid() == self.member else None
 
+    def lag(self, consumer: Consumer) -> int:
+        """Return how many records are not folded yet, by the end of the partition that the client heard of last."""
+        _, end = consumer.get_watermark_offsets(self.place, cached=True)
+        return max(end - self.position, 0)
+
     @property
     def is_open(self) -> bool:
         """True if the loop buffers further records."""

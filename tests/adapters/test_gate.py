@@ -19,8 +19,9 @@ from macaw.installation.tenant_limits import set_settings
 from producers.agent.agent import Agent
 from producers.client import Client, FailedError
 from streams.local.choose import BrokerInfo
-from tests.adapters.gates import shop
+from tests.adapters.gates import approving, shop
 from tests.installation import Installation
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 REFUND = "tool:shop/refund"
@@ -191,6 +192,50 @@ def test_a_result_that_the_log_withholds_does_not_come_back(here: Installation, 
 
     assert withheld.value.reason == "RESULT_WITHHELD"
     assert token not in str(withheld.value)
+
+
+def test_a_call_that_needs_people_waits_for_a_yes(here: Installation, gate: Gate) -> None:
+    with approving(here) as approved:
+        how = GatePatience(approval_seconds=PATIENCE_SECONDS)
+        assert gate.run("tool:shop/wire", {"amount": 7}, lambda: "wired", patience=how) == "wired"
+    assert len(approved) == 1
+    with pytest.raises(PermissionDeniedError):  # without that patience nobody is waited for
+        gate.run("tool:shop/wire", {"amount": 6}, never)
+
+
+def test_a_held_call_is_open_until_its_block_ends(gate: Gate) -> None:
+    """It ends in another thread here, as the stream of a model may."""
+    block = gate.held(REFUND, {"amount": 16})
+    block.__enter__().report({"tokens": 3})
+    assert len(gate._tickets) == 1
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(block.__exit__, None, None, None).result()
+    assert not gate._tickets
+
+    async def main() -> None:
+        async with gate.held_async(REFUND, {"amount": 16}) as held:
+            held.report(7)
+        with pytest.raises(PermissionDeniedError, match="PARAM_OUT_OF_RANGE"):
+            async with gate.held_async(REFUND, {"amount": 500}):
+                never()
+
+    asyncio.run(main())
+    with pytest.raises(PermissionDeniedError, match="PARAM_OUT_OF_RANGE"), gate.held(REFUND, {"amount": 500}):
+        never()
+    with pytest.raises(ZeroDivisionError), gate.held(REFUND, {"amount": 17}):
+        raise ZeroDivisionError
+    with gate.held(REFUND, {"amount": 18}) as left:
+        pass
+    assert left.has_failed
+    assert not gate._tickets
+
+
+def test_large_texts_of_a_held_call_travel_beside_the_log(gate: Gate) -> None:
+    large = {"messages": "word " * 100_000}
+    with pytest.raises(PermissionDeniedError), gate.held("tool:shop/small", large):
+        never()
+    with gate.held("tool:shop/model", large, bodies=("messages",)) as held:
+        held.report("done")
 
 
 def test_governed_functions_name_every_parameter(gate: Gate) -> None:

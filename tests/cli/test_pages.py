@@ -19,10 +19,14 @@ AFTER_IT = [
         DOCS / f"{name}.md"
         for name in (
             "adapters",
+            "approvals",
             "authzen",
-            "mcp",  # before the next one, which gives every program a role
+            "gateway",
+            "mcp",  # this and the next one before the one after them, which gives every program a role
+            "secure-mcp",
             "coming-from-macaw",
             "kafka",
+            "metrics",
             "policy",
             "observe",
             "tenants",

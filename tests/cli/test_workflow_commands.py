@@ -90,8 +90,9 @@ def test_a_detached_call_is_shown_approved_and_fetched(terminal: Terminal, monke
 
 
 def test_a_registered_approver_says_no(terminal: Terminal) -> None:
-    """A system with a key of its own answers as a person does."""
-    terminal.run("approver", "register", "board", "--role", "manager")
+    """A system with a key of its own answers as a person does; without limits it is warned of."""
+    assert main(["approver", "register", "board", "--role", "manager", "--tenant", terminal.here.folder.tenant]) == 0
+    assert "WARNING  board has no limits" in terminal.capsys.readouterr().err
     event_id = terminal.run("invoke", PAY, "--as", "payer", "--params", '{"amount": 999}', "--detach")
     [listed] = terminal.json("approvals", "list", "--as", "approver:board")  # type: ignore[misc]
 
@@ -106,6 +107,65 @@ def test_a_registered_approver_says_no(terminal: Terminal) -> None:
     assert "APPROVAL_DENIED" in terminal.run("invoke", "--resume", event_id, status=1)
     assert 999 not in terminal.bank.paid
     assert "macaw approver register nobody" in terminal.run("approvals", "list", "--as", "approver:nobody", status=1)
+
+
+def test_a_service_answers_several_calls_in_one_question(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call is shown before the one question, and what fails is told of each; the report tells of the answers."""
+    limits = ["--resources", "tool:bank/*", "--keys", "manager", "--condition", "max_amount=500"]
+    register = ["approver", "register", "chat", "--role", "manager", *limits, "--once-only"]
+    terminal.run(*register, "--speaks-for", "user:*")
+    terminal.run(*register, "--speaks-for", "user:*")  # the same again changes nothing
+    assert "KEY_TAKEN" in terminal.run(*register, status=1)  # less is not said to be so
+    for amount in (301, 302, 999_000):
+        terminal.run("invoke", PAY, "--as", "payer", "--params", f'{{"amount": {amount}}}', "--detach")
+    listing = ["approvals", "list", "--as", "approver:chat", "--by", "payer"]
+    [first, second] = terminal.json(*listing, "--resource", "tool:bank/*")  # type: ignore[misc]
+    assert terminal.json(*listing, "--resource", "tool:desk/*") == []
+    assert first["scopes"] == {"once": True}
+    everything = terminal.json("approvals", "list", "--as", "user:carol")
+    [outside] = {row["request"] for row in everything} - {first["request"], second["request"]}  # type: ignore[attr-defined]
+    calls = [first["request"], second["request"], outside]
+
+    approve = ["approvals", "approve", *calls, "--as", "approver:chat", "--said-by", "user:mia"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert "nothing was signed" in terminal.run(*approve, status=1)
+    assert not {301, 302} & {*terminal.bank.paid}
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    told = terminal.run(*approve, status=1)
+    assert '"amount": 301' in told
+    assert '"amount": 302' in told
+    assert "approve exactly these 2 calls?" in told
+    assert f"FAILED for the call {outside}: " in told
+    assert "999" not in told.replace(outside, "")
+    assert terminal.json("approvals", "list", "--as", "approver:chat") == []
+    denied = terminal.json("approvals", "deny", outside, "--as", "user:carol", "--yes")
+    assert denied["answer"] == "denied"  # type: ignore[index]
+
+    rows = terminal.json("approvals", "report", "--within", "600")
+    of_chat = [row for row in rows if row["approver"] == "chat"]  # type: ignore[attr-defined]
+    assert {(row["said_by"], row["yes"], row["no"], row["warning"]) for row in of_chat} == {
+        (None, 2, 0, False),
+        ("user:mia", 2, 0, False),
+    }
+    assert "user:mia via chat" in terminal.run("approvals", "report")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--condition", "max_amount"], "NAME=JSON"),
+        (["--condition", "max_amount=lots"], "JSON"),
+        (["--condition", 'amount={"max": 5}'], "E_UNKNOWN_FIELD"),
+        (["--speaks-for", "tool:*"], "APPROVER_LIMITS_FORM"),
+        (["--keys", ""], "APPROVER_LIMITS_FORM"),
+    ],
+)
+def test_limits_that_cannot_be_are_refused_in_words(terminal: Terminal, given: list[str], said: str) -> None:
+    """And nothing is registered: an approver without the limit would be wider than meant."""
+    told = terminal.run("approver", "register", "odd", "--role", "manager", *given, status=2 if "JSON" in said else 1)
+
+    assert said in told
+    assert "macaw approver register odd" in terminal.run("approvals", "list", "--as", "approver:odd", status=1)
 
 
 def test_nobody_sees_or_answers_what_is_not_asked_of_them(terminal: Terminal) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-NAMES = ("langchain", "openai-agents", "pydantic-ai")
+NAMES = ("anthropic", "langchain", "openai", "openai-agents", "pydantic-ai")
 TESTED_WITH = ("pytest", "pytest-timeout", "httpx")
 WARNINGS = ("-o", "filterwarnings=default")  # the frameworks warn of themselves, and the gate is not of them
 
@@ -54,7 +54,7 @@ def main(names: list[str]) -> int:
     failed = []
     for name in names or NAMES:
         python = environment_of(name)
-        environ = {**os.environ, "MACAW_TEST_BROKER": broker}
+        environ = {**os.environ, "MACAW_TEST_BROKER": broker, "MACAW_FRAMEWORK": name}
         ran = subprocess.run(
             [str(python), "-m", "pytest", "-q", *WARNINGS, str(tests_of(name))], cwd=ROOT, env=environ, check=False
         )

@@ -3,7 +3,8 @@
     PYTHONPATH=. python tests/gateway/conformance.py
 
 prints the table of docs/mcp.md, on an embedded broker of its own; the exit status is 0 if the server passes behind the
-gateway all that it passes by itself. The suite comes from npm: `npm ci` for tests/gateway/node, once, into the cache.
+gateway all that it passes by itself, and the same server of functions (SecureMCP) passes that too. The suite comes from
+npm: `npm ci` for tests/gateway/node, once, into the cache.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT: Final = Path(__file__).parents[2]
 SERVER: Final = Path(__file__).with_name("conformance_server.py")
+FUNCTIONS: Final = SERVER.with_name("conformance_functions.py")
 SUITE_SECONDS: Final = 300.0
 NAME: Final = "conformance"
 ALL: Final = {"policy_id": "service:suite", "resources": [f"tool:{NAME}/*", f"mcp:{NAME}/**"]}
@@ -76,9 +78,23 @@ def server(folder: Path) -> Iterator[str]:
 @contextmanager
 def behind(here: Installation, folder: Path, upstream: Sequence[str]) -> Iterator[str]:
     """Serve a gateway before a server, by its command; `upstream` are the words of `macaw mcp proxy` for the server."""
-    log = folder / "gateway.log"
     words = [sys.executable, "-m", "macaw.cli", "mcp", "proxy", "--name", NAME, "--as", "suite"]
     words += ["--tenant", here.folder.tenant, "--listen", f"{LOOPBACK}:0", *upstream]
+    with governed(here, folder, words) as url:
+        yield url
+
+
+@contextmanager
+def of_functions(here: Installation, folder: Path) -> Iterator[str]:
+    """Serve the server of functions."""
+    with governed(here, folder, [sys.executable, str(FUNCTIONS), here.folder.tenant, NAME, "suite"]) as url:
+        yield url
+
+
+@contextmanager
+def governed(here: Installation, folder: Path, words: Sequence[str]) -> Iterator[str]:
+    """Start a program that serves MCP behind the log, until the block ends; yield its URL."""
+    log = folder / "gateway.log"
     with _process(words, log, MACAW_HOME=str(here.home.path.parent)) as process:
 
         def served() -> list[str]:
@@ -120,6 +136,8 @@ def compare(here: Installation, base: Path) -> Mapping[str, Scenarios]:
             found["behind, by its address"] = play(gateway, base / "address")
     with behind(here, _made(base / "command"), ["--", sys.executable, str(SERVER), "stdio"]) as gateway:
         found["behind, as a command"] = play(gateway, base / "command")
+    with of_functions(here, _made(base / "functions")) as gateway:
+        found["SecureMCP"] = play(gateway, base / "functions")
     return found
 
 

@@ -11,14 +11,16 @@ import json
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import mcp_types as types
 import uvicorn
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ConfigDict
 
 warnings.simplefilter("ignore")
@@ -74,6 +76,7 @@ FIXED: Final[Mapping[str, Answer]] = {
     ),
     "test_error_handling": {**content(text("This tool intentionally returns an error for testing")), "isError": True},
     "json_schema_2020_12_tool": content(text("The schema is what is tested.")),
+    "test_reconnection": content(text("The stream was not closed.")),  # a server without events cannot close it
 }
 
 
@@ -257,10 +260,21 @@ HANDLERS: Final[Mapping[str, Callable[[Context, Params], Awaitable[Answer]]]] = 
 
 def made() -> Server[Any]:
     """Return the server with its handlers."""
-    server: Server[Any] = Server("conformance")
+    hints = dict.fromkeys(get_args(CacheableMethod), CacheHint(ttl_ms=0, scope="private"))
+    server: Server[Any] = Server("conformance", cache_hints=hints)
     for method, handler in HANDLERS.items():
-        server.add_request_handler(method, Params, handler)
+        server.add_request_handler(method, Params, _typed(handler))
     return server
+
+
+def _typed(handler: Callable[[Context, Params], Awaitable[Answer]]) -> Callable[[Context, Params], Awaitable[Answer]]:
+    """Return the handler with results that have a type, where the client's revision wants one."""
+
+    async def handle(context: Context, params: Params) -> Answer:
+        answer = await handler(context, params)
+        return {"resultType": "complete", **answer} if context.protocol_version in MODERN_PROTOCOL_VERSIONS else answer
+
+    return handle
 
 
 async def _by_pipes() -> None:

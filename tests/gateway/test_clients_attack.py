@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 
 from macaw.gateway import names, relays
 from macaw.gateway.client_relay import ClientRelay
+from macaw.gateway.front import GatewayFront
 from macaw.gateway.relays import LeftError, RelayDesk
 from tests.gateway.open_log import before, caller_of, settled
 
@@ -168,5 +169,26 @@ def test_a_server_cannot_make_a_user_ask_without_end() -> None:
         said = await asyncio.gather(*(relay.asked_back("roots/list", {}) for _ in range(1000)), return_exceptions=True)
         assert len(asked) == 64
         assert sum(isinstance(one, MCPError) for one in said) == 1000 - 64
+
+    asyncio.run(play())
+
+
+def test_a_question_never_reaches_another_client_of_the_same_user(tmp_path: Path) -> None:
+    """Requests of the newest revision name no client, so two of them may be two: neither is asked."""
+
+    async def play() -> None:
+        async with before(tmp_path, "fine") as (gateway, front):
+            context: Any = type("C", (), {"protocol_version": "2026-07-28"})
+            first, second = (ClientRelay(context, front._client(context), lambda *_: None) for _ in range(2))  # type: ignore[arg-type,return-value]
+            gateway.desk.begin(b"1", first, HERE, lambda: None)  # type: ignore[arg-type,return-value]
+            assert gateway.desk.whose(HERE) is first
+            gateway.desk.begin(b"2", second, HERE, lambda: None)  # type: ignore[arg-type,return-value]
+            with pytest.raises(MCPError, match="several clients"):
+                gateway.desk.whose(HERE)
+            gateway.desk.end(b"1")
+            assert gateway.desk.whose(HERE) is second
+
+            alone = GatewayFront(gateway, lambda _: caller_of("ann"), has_one_client=True)
+            assert alone._client(context) is alone._client(context)
 
     asyncio.run(play())

@@ -31,10 +31,10 @@ def here(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_a_server_passes_behind_the_gateway_all_that_it_passes_by_itself(here: Installation, tmp_path: Path) -> None:
     found = compare(here, tmp_path)
 
-    alone, address, command = found.values()
+    alone, address, command, functions = found.values()
     assert len(alone) == SCENARIOS
     assert {scenario for scenario, checks in alone.items() if set(checks.values()) != {PASSED}} == {RECOMMENDED}
-    assert worse(alone, address) == worse(alone, command) == []
+    assert worse(alone, address) == worse(alone, command) == worse(alone, functions) == []
     assert table(found) in PAGE.read_text("utf-8")
 
 

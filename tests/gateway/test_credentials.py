@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import Client
-from mcp.server.mcpserver import Context, MCPServer
 
 from macaw.cli import main
 from macaw.gateway.credentials import CredentialError, Credentials, header_of
@@ -24,16 +20,13 @@ from macaw.gateway.serving import Served
 from macaw.gateway.transports import ServerAddress
 from producers.home.home import Home
 from streams.local.choose import BrokerInfo
-from tests.gateway.places import allow, served_to, until
+from tests.gateway.places import allow, served_to
+from tests.gateway.whose import digest, whose_server
 from tests.installation import Installation, installed
 from tests.streams.loop_oracle import read_topic
 
 SECRETS = {"ann": "tok-of-ann-5f1c", "bob": "tok-of-bob-77aa"}
 pytestmark = [pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")]
-
-
-def digest(header: str) -> str:
-    return hashlib.sha256(header.encode()).hexdigest()
 
 
 @pytest.fixture
@@ -68,22 +61,8 @@ def test_only_a_header_is_a_credential(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[str]:
-    """An MCP server over HTTP that says the digest of the header that it got."""
-    server = MCPServer("whose")
-
-    @server.tool()
-    def whose(ctx: Context) -> str:
-        return digest(str(ctx.request_context.request.headers.get("authorization")))
-
-    config = uvicorn.Config(server.streamable_http_app(), host="127.0.0.1", port=0, log_level="warning")
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    asyncio.run(until(lambda: running.started))
-    [port] = {one.getsockname()[1] for some in running.servers for one in some.sockets}
-    yield f"http://127.0.0.1:{port}/mcp"
-    running.should_exit = True
-    thread.join()
+    with whose_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
+from macaw.gateway.serving import Served
+from macaw.gateway.transports import ServerCommand
 from streams.local.choose import BrokerInfo
-from tests.gateway.places import ALL, allow, gateway_of, until
+from tests.gateway.places import ALL, EVERYTHING, allow, gateway_of, served_to, until
 from tests.installation import Installation, installed
 
 pytestmark = [pytest.mark.broker, pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")]
@@ -25,6 +28,7 @@ def here(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield found
 
 
+SHORT_LIFE_MS = 8_000
 BOTH = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
 
@@ -125,5 +129,23 @@ def test_a_caller_sees_and_calls_only_what_the_policies_allow(here: Installation
             assert "Denied: " in denied.content[0].text, denied
             with pytest.raises(MCPError, match="Denied"):
                 await client.read_resource("text://fixed")
+
+    asyncio.run(play())
+
+
+def test_the_gateways_own_session_is_followed_by_the_next(here: Installation) -> None:
+    """It would end after a day; here after seconds."""
+
+    async def play() -> None:
+        command = ServerCommand([sys.executable, str(EVERYTHING)])
+        served = Served(
+            name="every", server=command, tenant=here.folder.tenant, home=here.home, session_ttl_ms=SHORT_LIFE_MS
+        )
+        async with served_to(served, "shopper") as place, Client(place.front.server()) as client:
+            agent = place.gateway._agent
+            first = agent.session_id
+            assert (await client.call_tool("add", {"a": 2, "b": 3})).structured_content == {"result": 5}
+            await until(lambda: agent.session_id != first)
+            assert (await client.call_tool("add", {"a": 3, "b": 3})).structured_content == {"result": 6}
 
     asyncio.run(play())

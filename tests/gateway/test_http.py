@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,12 +16,17 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from macaw.adapters.mcp import Context, SecureMCP
 from macaw.gateway.serving import ExposedGatewayError, HTTPFront, Served, serve_http
-from macaw.gateway.transports import ServerCommand
+from macaw.gateway.transports import ServerAddress, ServerCommand
+from macaw.installation.registrations import revoke_session
 from macaw.installation.tenancy import publish_policies
 from streams.local.choose import BrokerInfo
 from tests.gateway.places import EVERYTHING
+from tests.gateway.token_endpoint import Answer, Form, TokenEndpoint, token_answer, token_endpoint
+from tests.gateway.whose import digest, whose_server
 from tests.macaw_client.company import Company, company
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")]
 
@@ -29,17 +35,22 @@ pytestmark = [pytest.mark.broker, pytest.mark.filterwarnings("ignore::mcp.shared
 def firm(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     with company(broker, tmp_path_factory.mktemp("gateway company")) as running:
         office = running.office
-        policy = {"policy_id": "role:manager", "resources": ["tool:desk-mcp/add", "mcp:desk-mcp/**"]}
+        policy = {
+            "policy_id": "role:manager",
+            "resources": ["tool:desk-mcp/add", "mcp:desk-mcp/**", "tool:whose-mcp/*"],
+        }
         analyst = {"policy_id": "role:viewer", "resources": ["tool:desk-mcp/blocks"]}
         publish_policies(office.here.home, office.here.folder, [json.dumps(policy), json.dumps(analyst)], {})
         yield running
 
 
 @asynccontextmanager
-async def served(firm: Company, *, audience: str | None = None, **more: Any) -> AsyncIterator[str]:
-    """Serve the server of this folder for bearer tokens; yield the URL."""
+async def served(
+    firm: Company, what: Served | None = None, *, audience: str | None = None, **more: Any
+) -> AsyncIterator[str]:
+    """Serve the server of this folder, or another one, for bearer tokens; yield the URL."""
     here, idp = firm.office.here, firm.office.idp
-    what = Served(
+    what = what or Served(
         name="desk-mcp",
         server=ServerCommand([sys.executable, str(EVERYTHING)]),
         tenant=here.folder.tenant,
@@ -164,3 +175,116 @@ def test_a_gateway_that_asks_nobody_who_they_are_stays_on_this_machine(firm: Com
     what = Served(name="x", server=ServerCommand(["true"]), tenant=here.folder.tenant, home=here.home)
     with pytest.raises(ExposedGatewayError):
         asyncio.run(serve_http(what, HTTPFront(host="0.0.0.0"), object()))  # type: ignore[arg-type]
+
+
+def test_a_function_of_secure_mcp_hears_which_person_calls(firm: Company) -> None:
+    here = firm.office.here
+    mcp = SecureMCP("desk-mcp", tenant=here.folder.tenant, home=here.home)
+
+    @mcp.tool
+    def add(a: int, b: int, ctx: Context) -> str:
+        return f"{a + b} for {ctx.user}"
+
+    async def play() -> None:
+        async with (
+            served(firm, mcp.served()) as url,
+            connected(url, firm.office.token("bob")) as bob,
+            connected(url, firm.office.token("alice")) as alice,
+        ):
+            person = bob_id.removeprefix("user:")
+            assert (await bob.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": f"3 for {person}"}
+            assert tools(await alice.list_tools()) == set()
+            denied = await alice.call_tool("add", {"a": 1, "b": 2})
+            assert "Denied" in denied.content[0].text
+
+    events = [event for _, event in firm.office.intake() if type(event.body).__name__ == "InvocationRequested"]
+    asked = {one.header.principal_id for one in events if one.body.resource == "tool:desk-mcp/add"}
+    bob_id = next(one for one in asked if "bob" in one)
+    asyncio.run(play())
+
+
+def test_a_token_without_a_needed_scope_is_told_which_it_needs(firm: Company) -> None:
+    async def play() -> None:
+        async with (
+            served(firm, scopes=("mcp:tools", "mcp:write")) as url,
+            httpx2.AsyncClient(timeout=60) as http,
+        ):
+            metadata = (await http.get(url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp"))).json()
+            assert metadata["scopes_supported"] == ["mcp:tools", "mcp:write"]
+            nobody = await http.post(url, json={})
+            assert nobody.status_code == 401
+            told = await http.post(url, json={}, headers={"authorization": f"Bearer {firm.office.token('bob')}"})
+            assert told.status_code == 403
+            for answer, error in ((nobody, "invalid_token"), (told, "insufficient_scope")):
+                challenge = answer.headers["www-authenticate"]
+                assert challenge.startswith(f'Bearer error="{error}"')
+                assert 'scope="mcp:tools mcp:write"' in challenge
+                assert 'resource_metadata="' in challenge
+
+    asyncio.run(play())
+
+
+def test_a_session_that_is_ended_on_the_log_is_refused_at_the_front(firm: Company) -> None:
+    """The token outlives its session, and opens no other one here."""
+    here = firm.office.here
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+    async def play() -> None:
+        async with served(firm) as url, httpx2.AsyncClient(timeout=60) as http:
+
+            async def answer(token: str) -> httpx2.Response:
+                accepted = {"accept": "application/json, text/event-stream", "authorization": f"Bearer {token}"}
+                return await http.post(url, json=asked, headers=accepted)
+
+            bob, alice = firm.office.token("bob"), firm.office.token("alice")
+            before = {event.header.session_id for _, event in firm.office.intake()}
+            async with connected(url, bob) as client:
+                await client.call_tool("add", {"a": 1, "b": 2})
+            calls = (event for _, event in firm.office.intake() if type(event.body).__name__ == "InvocationRequested")
+            [session] = {event.header.session_id for event in calls} - before
+            assert session is not None
+            assert (await answer(alice)).status_code != 401
+            await asyncio.to_thread(revoke_session, here.home, here.folder, session, reason="lost")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (told := await answer(bob)).status_code != 401:  # noqa: ASYNC110 - another process makes it so
+                    await asyncio.sleep(0.2)
+            assert 'error="invalid_token"' in told.headers["www-authenticate"]
+            assert (await answer(bob)).status_code == 401
+            assert (await answer(alice)).status_code != 401
+            assert (await answer(firm.office.token("bob"))).status_code != 401, "the person may come back"
+
+    asyncio.run(play())
+
+
+def test_a_server_gets_the_exchanged_token_and_never_the_users_own(
+    firm: Company, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    here = firm.office.here
+    bob, narrow = firm.office.token("bob"), firm.office.token("bob")
+
+    def say(form: Form) -> Answer:
+        return token_answer("issued-for-bob-31f0") if form["subject_token"] == bob else Answer(403, b"{}")
+
+    async def play(url: str, endpoint: TokenEndpoint) -> None:
+        what = Served(
+            name="whose-mcp",
+            server=ServerAddress(url),
+            tenant=here.folder.tenant,
+            home=here.home,
+            exchange=endpoint.settings(),
+        )
+        async with served(firm, what=what) as gateway, connected(gateway, bob) as client:
+            for _ in range(2):
+                text = (await client.call_tool("whose", {})).content[0].text
+                assert text == digest("Bearer issued-for-bob-31f0")
+            async with connected(gateway, narrow) as other:  # another token of the same person is another matter
+                refused = await other.call_tool("whose", {})
+            assert refused.is_error
+            assert "EXCHANGE_REFUSED" in refused.content[0].text
+        assert [form["subject_token"] for form in endpoint.forms].count(bob) == 1
+
+    with whose_server() as url, token_endpoint(say) as endpoint:
+        asyncio.run(play(url, endpoint))
+    seen = caplog.text + "".join(map(repr, firm.office.intake()))
+    assert not [one for one in (bob, narrow, "issued-for-bob", "s3:cret") if one in seen]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import time
 from collections import Counter
 from itertools import pairwise
@@ -23,7 +24,10 @@ from macaw.gateway.callers import TokenCallers
 from macaw.gateway.credentials import CredentialError
 from macaw.gateway.declared import operations_of
 from macaw.gateway.definitions import Held, HoldReason, sorted_out
+from macaw.gateway.exchange import Exchanged
+from macaw.gateway.exchanged import ExchangedTokens
 from macaw.gateway.gateway import Gateway
+from macaw.gateway.logins import LOGINS_WAITING_MAX
 from macaw.gateway.outcomes import DENIED, META, failure_of_error, without_decision
 from macaw.gateway.pins import FILE_BYTES_MAX, Pins
 from macaw.gateway.transports import ServerAddress, ServerCommand
@@ -292,7 +296,7 @@ class _Opened:
     who, lives_ms = "user:ann", 1000_000
 
     def __init__(self) -> None:
-        self.session_id, self.connection = b"s", SimpleNamespace(principal_id=self.who)
+        self.session_id, self.connection = os.urandom(32), SimpleNamespace(principal_id=self.who)
         self.expires_at = int(time.time() * 1000) + self.lives_ms
 
     def close(self) -> None:
@@ -326,6 +330,22 @@ def test_sessions_that_ended_or_are_too_many_are_closed(logins: type[_Opened], m
     asyncio.run(play())
 
 
+def test_a_session_that_gives_way_leaves_no_exchanged_token(logins: type[_Opened]) -> None:
+    async def play() -> None:
+        exchanged = ExchangedTokens(lambda given: Exchanged(given, 1000.0))
+        known = TokenCallers("acme", None, audience="here", exchanged=exchanged)  # type: ignore[arg-type]
+        logins.lives_ms = 1000_000
+        for n in range(callers.CALLERS_OF_ONE_MAX + 10):
+            assert await known.verify_token(token(n)) is not None
+        kept = {one.caller.session_id for one in known._known.values()}
+        assert set(exchanged._kept) == kept
+        assert len(kept) == callers.CALLERS_OF_ONE_MAX
+        await known.close()
+        exchanged.close()
+
+    asyncio.run(play())
+
+
 def test_a_flood_of_forged_tokens_holds_up_nobody(logins: type[_Opened], monkeypatch: pytest.MonkeyPatch) -> None:
     going = asyncio.Event()
     loops: list[Any] = []
@@ -340,7 +360,7 @@ def test_a_flood_of_forged_tokens_holds_up_nobody(logins: type[_Opened], monkeyp
         loops.append(asyncio.get_running_loop())
         known = TokenCallers("acme", None, audience="here")  # type: ignore[arg-type]
         asking = [asyncio.ensure_future(known.verify_token(token(n))) for n in range(2000)]
-        await until(lambda: sum(one.done() for one in asking) == 2000 - callers.LOGINS_WAITING_MAX)
+        await until(lambda: sum(one.done() for one in asking) == 2000 - LOGINS_WAITING_MAX)
         assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 60) == 7, "calls have threads all the while"
         going.set()
         await asyncio.gather(*asking)

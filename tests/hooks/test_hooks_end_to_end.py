@@ -39,7 +39,7 @@ CODER = {
         "parameters": {
             "tool:shell/run": {
                 "stamps.risk.command.class": {"allowed_values": ["low", "medium"], "required": True},
-                "unsandboxed": {"allowed_values": [False], "required": True},
+                "unsandboxed": {"allowed_values": [False]},
             },
             "tool:files/edit": {
                 "path": {"allowed_values": ["src/**", "notes/**", "old.txt"], "required": True},
@@ -92,7 +92,11 @@ def hook(here: Installation, event: dict[str, Any], agent: str = "claude-code", 
     entry = entry_of(socket_of(here), agent=agent, seconds=SECONDS, enforce=more.pop("enforce", True))
     own = {"tenant": here.folder.tenant, "home": here.home.path.parent.absolute()}
     named = entry._replace(**{**own, **more})
-    return run_hook(named, event, env={**os.environ, "CLAUDE_PROJECT_DIR": "/project", "MACAW_HOME": "/nowhere"})
+    project = here.folder.path.absolute()  # Codex runs its hooks there
+    if agent == "codex":
+        event = {**event, "cwd": str(project)}
+    env = {**os.environ, "CLAUDE_PROJECT_DIR": "/project", "MACAW_HOME": "/nowhere"}
+    return run_hook(named, event, cwd=project, env=env)
 
 
 def test_the_first_hook_starts_the_gate_and_the_log_decides(here: Installation) -> None:
@@ -139,6 +143,8 @@ def test_each_agent_and_each_kind_of_tool_use(here: Installation) -> None:
         ("claude-code", claude("Task", {"prompt": "go"}), "RESOURCE_NOT_ALLOWED"),
         ("claude-code", claude("B\u0430sh", {"command": "ls"}), "not plain ASCII"),
         ("codex", codex("apply_patch", {"command": own_hooks}), "PARAM_NOT_ALLOWED"),
+        # A server that calls itself `github__evil` is not `github`, whose tools are allowed.
+        ("codex", codex("mcp__github__evil__run", {}), "tool:github__evil/run was refused (OFFER_NOT_ALLOWED)"),
         ("codex", codex("mcp__shell__run", {"command": "ls"}), "rename it"),
     ]  # fmt: skip
     for agent, event in allowed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -45,6 +46,28 @@ def test_an_allowed_use_leaves_the_agents_own_permissions_as_they_are(place: Pat
             assert (ran.status, ran.out, ran.err) == (0, {}, "")
 
 
+LATE = """
+import signal, sys, time
+from macaw.hooks import thin
+class Slow:
+    def write(self, text): sys.__stdout__.write(text); sys.__stdout__.flush(); time.sleep(30)
+    def flush(self): pass
+def deny(why): thin.write(thin.answer("PreToolUse", "deny", why, enforce=True), enforce=True)
+def late(*_): sys.stdout = sys.__stdout__; deny("late")
+signal.signal(signal.SIGALRM, late)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+sys.stdout = Slow()
+deny("no")
+"""
+
+
+def test_a_denial_that_is_late_while_it_is_written_is_no_second_answer() -> None:
+    """Two objects are no JSON: the agent would take them for text, and go on."""
+    ran = subprocess.run([sys.executable, "-c", LATE], capture_output=True, check=False, timeout=60)
+    assert ran.returncode == thin.STATUS_DENIED
+    assert json.loads(ran.stdout)["hookSpecificOutput"]["permissionDecision"] == "deny"
+
+
 @pytest.mark.parametrize("agent", ["claude-code", "codex"])
 def test_a_denial_is_told_in_the_agents_own_form(place: Path, agent: str) -> None:
     with stand_in(place, says("deny", "tool:shell/run was refused (PARAM_DENIED), event 12")):
@@ -75,6 +98,39 @@ def test_a_use_that_has_run_is_never_denied(place: Path) -> None:
         ran = run_hook(entry_of(place), after)
 
     assert (ran.status, ran.denial, ran.out["systemMessage"]) == (0, None, "macaw: no broker")
+
+
+@pytest.mark.parametrize("name", ["PermissionRequest", "preToolUse", "PreToolUse ", "BeforeTool", ""])
+def test_an_event_that_is_not_known_is_denied_by_the_exit_status(place: Path, name: str) -> None:
+    """It may be the question before a tool runs: 2 is a no to both agents, and the gate is not to be asked in vain."""
+    with stand_in(place, says("deny", "the hook's event is not known here")):
+        ran = run_hook(entry_of(place), {**LS, "hook_event_name": name})
+        assert (ran.status, ran.out) == (2, None)
+        assert ran.err == "macaw: the hook's event is not known here\n"
+        observed = run_hook(entry_of(place, enforce=False), {**LS, "hook_event_name": name})
+    assert (observed.status, observed.denial) == (0, None)
+    assert "is not known" in observed.err
+
+
+@pytest.mark.parametrize("name", ["Stop", "SessionStart", "UserPromptSubmit"])
+def test_an_event_in_which_no_tool_runs_needs_no_gate(place: Path, name: str) -> None:
+    """A denial of `Stop` would keep the agent from ending."""
+    ran = run_hook(entry_of(place), {**LS, "hook_event_name": name})
+    assert (ran.status, ran.out, ran.err) == (0, {}, "")
+
+
+def test_the_project_of_codex_is_the_folder_in_which_it_runs_the_hook(place: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def answer(request: bytes) -> bytes:
+        seen.append(json.loads(request)["project"])
+        return says("allow")(request)
+
+    project = tmp_path / "project"
+    project.mkdir()
+    with stand_in(place, answer):
+        run_hook(entry_of(place, agent="codex"), LS, cwd=project, env={**os.environ, "CLAUDE_PROJECT_DIR": "/"})
+    assert seen == [str(project)]
 
 
 BROKEN = {

@@ -124,6 +124,12 @@ class Keycloak(IdentityProvider):
         attributes = {**client["attributes"], "backchannel.logout.session.required": str(on).lower()}
         self._admin("PUT", f"/{self.realm}/clients/{client['id']}", {**client, "attributes": attributes})
 
+    def replace_client(self, client: Mapping[str, object]) -> None:
+        """Let the realm have a client as it is described, in the place of one with its id."""
+        for before in self._admin("GET", f"/{self.realm}/clients?clientId={client['clientId']}"):
+            self._admin("DELETE", f"/{self.realm}/clients/{before['id']}")
+        self._admin("POST", f"/{self.realm}/clients", dict(client))
+
     def _realm(self) -> object:
         values = {
             "realm": self.realm,

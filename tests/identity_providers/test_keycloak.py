@@ -1,19 +1,29 @@
-"""Of Keycloak alone: logouts that it announces, groups, and organisations."""
+"""Of Keycloak alone: logouts that it announces, groups, organisations, and the exchange of tokens."""
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from typing import Self
 from urllib.parse import parse_qs
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from processors.identity.tokens.jose import parse_claims
+from macaw.gateway.exchange import ExchangeError, ExchangeReason, ExchangeSettings, exchange
+from processors.identity.tokens.jose import parse_claims, parse_compact
 from processors.identity.tokens.reasons import TokenReason, TokenRefusedError
 from processors.identity.tokens.verify import verify_jws, verify_token
+from streams.bridge.fetching import Fetcher
 from streams.local.probe import LOOPBACK
 from tests.identity_providers.flows import code_login
 from tests.identity_providers.keycloak import Keycloak, KeycloakServer
@@ -95,3 +105,59 @@ def test_groups_and_organisations_are_claims_on_request(keycloak: Keycloak) -> N
 
     assert claims["groups"] == ["/Analytics/Reporting"]
     assert claims["organizations"] == ["fintech-corp"]
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "private_key_jwt"])
+def test_a_users_token_is_exchanged_for_one_of_another_audience(keycloak: Keycloak, method: str) -> None:
+    """Standard token exchange: the gateway is the audience of the user's token, and its client may exchange it."""
+    pem, certificate = _key_and_certificate()
+    server, client = f"server-{method}", keycloak.audience
+    keycloak.replace_client({"clientId": server, "secret": "unused"})
+    how = {"client_secret_basic": "client-secret", "private_key_jwt": "client-jwt"}[method]
+    mapper = {"included.client.audience": server, "access.token.claim": "true"}
+    keycloak.replace_client(
+        {
+            "clientId": client,
+            "secret": "gateway-secret",
+            "clientAuthenticatorType": how,
+            "attributes": {"standard.token.exchange.enabled": "true", "jwt.credential.certificate": certificate},
+            "protocolMappers": [
+                {"name": "to", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper", "config": mapper}
+            ],
+        }
+    )
+    settings = ExchangeSettings(
+        endpoint=keycloak.metadata["token_endpoint"],
+        client_id=client,
+        method=method,
+        secret=pem if method == "private_key_jwt" else "gateway-secret",
+        audience=server,
+        private_hosts=(LOOPBACK,),
+    )
+    token = keycloak.token("alice")
+    fetcher = Fetcher()
+
+    found = exchange(fetcher, settings, token)
+
+    claims = parse_claims(verify_jws(found.token, keycloak.key_set(), frozenset({"RS256"})).payload)
+    assert claims["aud"] == server
+    assert claims["sub"] == parse_claims(parse_compact(token).payload)["sub"]
+    assert 0 < found.seconds <= 300
+    for changed in ({"audience": "nobody"}, {"client_id": "nobody"}):
+        with pytest.raises(ExchangeError) as refused:
+            exchange(fetcher, replace(settings, **changed), token)
+        assert refused.value.reason is ExchangeReason.EXCHANGE_REFUSED
+    with pytest.raises(ExchangeError):
+        exchange(fetcher, settings, token[:-8] + "AAAAAAAA")
+
+
+def _key_and_certificate() -> tuple[str, str]:
+    """Return a private key in PEM, and a certificate of it as Keycloak keeps the keys of clients."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    now = datetime.now(UTC)
+    built = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1)
+    ).sign(key, hashes.SHA256())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return pem, base64.b64encode(built.public_bytes(Encoding.DER)).decode()

@@ -12,7 +12,7 @@ from processors.identity.following import FollowedRegistry
 from processors.intake import unsupported
 from processors.refusal import Refusal
 from processors.state.engine import DETECTING, ENGINE
-from schemas.events.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, ApproverLimits, Attributes
 from schemas.events.tenancy import LimitsSet, TenantSetting
 from schemas.events.tools import ToolsOffered
 from schemas.records import Body, ResultReported, SignedEvent
@@ -24,6 +24,8 @@ SET: dict[str, Any] = {
     "fingerprints": b"", "offers": ("*",),
     "result_body_paths": ("a",), "maskable_paths": ("a",),
     "verifier": declaration(), "verdicts": (SignedEvent(event=b"", proof=b"", kid=b""),),
+    "approver": ApproverLimits(scope=None, keys=("**",), once_only=False, speaks_for=()),
+    "once": True, "for_ms": 1, "uses": 1, "said_by": "",
     "input_schema": "{}", "output_schema": "", "settings": (TenantSetting(name="observe", value="true"),),
 }  # fmt: skip
 

@@ -43,9 +43,11 @@ class Asking(Connection):
         self._asked += 1
         self._before(asked)
         folded = self._world.send(body, self._by, on_behalf_of=on_behalf_of)
-        [result], [output] = folded.results, folded.of(topics.RESULTS)
+        result, output = folded.results[0], folded.of(topics.RESULTS)[0]  # an answer may end a call as well
         if result.outcome != "accepted":
             raise RefusedError(result.detail, reason=result.reason, answer=Answer(result))
+        if not output.payload:
+            return Answer(result)
         payload: ReplyPayload = codec.decode(codec.current("ReplyPayload"), output.payload or b"")
         told = self._lie(asked, jcs.parse_strict(payload.body.encode(), nodes_max=limits.EVENT_BYTES_MAX))
         return Answer(result, jcs.canonical(told).decode())

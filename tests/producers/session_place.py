@@ -76,4 +76,4 @@ def sessions_of(here: Installation, client: Client) -> Iterator[SessionsView]:
 def is_open(here: Installation, client: Client, session_id: bytes) -> bool:
     """Whether a session was opened and has not ended."""
     with sessions_of(here, client) as view:
-        return view.that_signed(session_id) is not None and not view._is_ended(session_id)
+        return view.that_signed(session_id) is not None and not view.is_ended(session_id)

@@ -1,6 +1,9 @@
 """A call of a session begins once, also where a lying monitor signs a second decision hours later."""
 
+from hashlib import sha256
+
 from producers.agent.begun import KEPT_MS, BegunCalls
+from producers.kafka.digests import Digests
 from producers.tools.admission import EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX
 
 NOW, A, B, C = 1_800_000_000_000, b"a" * 32, b"b" * 32, b"c" * 32
@@ -24,3 +27,27 @@ def test_what_was_forgotten_for_want_of_room_does_not_begin_again() -> None:
     assert not begun.begin(A, NOW, now_ms=later + 1)
     assert not begun.begin(C, NOW + EVENT_AHEAD_MS_MAX, now_ms=later + 1)
     assert begun.begin(C, later + 2, now_ms=later + 2)
+
+
+def test_a_hundred_thousand_calls_are_remembered_in_bounded_room() -> None:
+    """The latest half of the bound at least, in at most 50 bytes for each; nothing of what is over it is left."""
+    begun = BegunCalls(most=2000)
+    for at in range(100_000):
+        assert begun.begin(sha256(b"%d" % at).digest(), NOW + at * 1000, now_ms=NOW + at * 1000)
+        assert len(begun) <= 2000
+    now = NOW + 100_000 * 1000
+    for at in range(99_000, 100_000):
+        assert not begun.begin(sha256(b"%d" % at).digest(), NOW + at * 1000, now_ms=now)
+    assert not begun.begin(sha256(b"0").digest(), NOW, now_ms=now), "it is forgotten, so it may have begun"
+
+    spans = [one for one in (begun._older, begun._newer) if one is not None]
+    buckets = [bucket for one in spans for bucket in one.events._buckets if bucket is not None]
+    assert sum(map(len, buckets)) == Digests.SIZE * len(begun)
+
+
+def test_what_began_is_forgotten_once_it_cannot_come_again() -> None:
+    begun = BegunCalls()
+    for day in range(6):
+        now = NOW + day * (KEPT_MS + 1)
+        assert begun.begin(sha256(b"%d" % day).digest(), now, now_ms=now)
+        assert len(begun) <= 2

@@ -111,6 +111,19 @@ def test_a_registered_approver_counts_as_a_person_does(late: Late) -> None:
     assert late.admit(late.signed(board)) is not None
 
 
+@pytest.mark.parametrize(("said_by", "counts"), [("user:dave", True), ("user:bot", False), ("user:BOT", False)])
+def test_nobody_of_the_call_is_said_to_have_approved_it(late: Late, said_by: str, counts: bool) -> None:
+    """A service and a monitor that lie together do not make the caller an approver."""
+    board = late.world.register("approver", "board", attributes=Attributes(roles=("manager",)))
+    approval = late.signed(board, said_by=said_by)
+
+    if counts:
+        assert late.admit(approval) is not None
+    else:
+        with pytest.raises(UntrustedRecordError):
+            late.admit(approval)
+
+
 def test_among_bad_approvals_a_good_one_counts(late: Late) -> None:
     """What somebody else put beside it takes nothing from it."""
     stranger = Actor("session", "user:mallory", keys_of("mallory"))

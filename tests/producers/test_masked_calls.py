@@ -16,7 +16,6 @@ from producers.client.approvals import CallForgedError, ParametersChangedError
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from producers.tools.admission import AdmittedCall, admit
 from schemas import codec, topics
-from schemas.events.workflow import AttestationApproved
 from schemas.records import CallPayload, Change, Decision
 from tests.builders import Actor, Folded
 from tests.masking_world import CLOTHED, MAIL, MASKABLE, NAKED, NOTE, TOKEN, Crm
@@ -232,5 +231,5 @@ def test_another_form_is_neither_shown_nor_signed(told: object, error: type[Exce
     with pytest.raises(error):
         desk.shown(masked=told)
     with pytest.raises(error):
-        approvals.answer_request(desk.connection(masked=told), listed, "", AttestationApproved)
+        approvals.approve_request(desk.connection(masked=told), listed, "")
     assert desk.world.finals(desk.asked.entry.event) == []

@@ -96,8 +96,8 @@ def test_a_host_follows_both_and_hears_of_an_end(here: Installation, host: ToolH
             assert other.invoke("tool:bank/pay", {"amount": 4}) == {"paid": 4}
         assert not future.done()
         with sessions_of(here, other) as view:
-            assert view._is_ended(session_id)
-            assert not view._is_ended(other._connection.key.kid)
+            assert view.is_ended(session_id)
+            assert not view.is_ended(other._connection.key.kid)
     assert followed.count("sessions") == 1
 
 
@@ -120,5 +120,5 @@ def test_the_broker_takes_no_10_mb_and_a_host_reads_past_what_it_takes(here: Ins
     assert not put(here, key, None, partition)
 
     with Client.connect(here.folder.tenant, "payer", home=here.home) as payer, sessions_of(here, payer) as view:
-        assert view._is_ended(bytes(32))
+        assert view.is_ended(bytes(32))
         assert view.that_signed(bytes(32)) is None

@@ -217,14 +217,14 @@ def test_ends_are_forgotten_when_no_session_of_their_time_can_live(
     assert sessions_view.KEPT_SECONDS * 1000 > limits.SESSION_TTL_MS_MAX + limits.SESSION_LINGER_MS
     now = sessions_view.KEPT_SECONDS - 1
     place.record(ended_key(first))
-    assert view._is_ended(first.kid)
+    assert view.is_ended(first.kid)
 
     now = 2 * sessions_view.KEPT_SECONDS - 2
     place.record(ended_key(then))
-    assert view._is_ended(first.kid)
+    assert view.is_ended(first.kid)
     now = 3 * sessions_view.KEPT_SECONDS
     place.record(ended_key(place.bot))
-    assert (view._is_ended(first.kid), view._is_ended(then.kid)) == (False, True)
+    assert (view.is_ended(first.kid), view.is_ended(then.kid)) == (False, True)
 
 
 # ---- keys that were rotated

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from producers.client import approvals
-from producers.client.approvals import CallForgedError, ParametersChangedError
+from producers.client.approvals import CallForgedError, ParametersChangedError, ScopeError
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import MalformedReplyError
-from schemas.events.workflow import AttestationApproved
 from tests.builders import Actor, Folded, invocation, keys_of
 from tests.producers.asking import Asking
 from tests.producers.forging import TwinRegistry
@@ -136,8 +135,28 @@ def test_a_lie_about_a_call_is_neither_shown_nor_signed(scene: Scene, lie: Calla
     with pytest.raises(lies):
         approvals.show_call(desk, scene.request)
     with pytest.raises(lies):
-        approvals.answer_request(desk, {**listed, "resource": HARMLESS}, "", AttestationApproved)
+        approvals.approve_request(desk, {**listed, "resource": HARMLESS}, "")
     assert scene.world.finals(scene.asked.entry.event) == []
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        {"once": True}, {"for_seconds": 61}, {"for_seconds": 0}, {"for_seconds": float("nan")}, {"uses": 3},
+        {"uses": 0}, {"once": True, "uses": 1}, {"once": True, "for_seconds": 1},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scopes", [{}, {"scopes": {"for_seconds": 60, "uses": 2}}])
+def test_a_scope_that_the_list_does_not_offer_is_not_signed(
+    scene: Scene, scopes: dict[str, Any], narrow: dict[str, Any]
+) -> None:
+    """Wider than its policies, or of a log whose engine knows none."""
+    [listed] = scene.told(scene.request)["requests"]
+    before = len(scene.world.records)
+
+    with pytest.raises(ScopeError):
+        approvals.approve_request(scene.desk(lambda told: told), {**listed, **scopes}, "", **narrow)
+    assert len(scene.world.records) == before
 
 
 def test_who_asks_is_the_callers_own_word(scene: Scene) -> None:

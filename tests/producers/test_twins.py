@@ -15,7 +15,10 @@ from producers.client.calls import Invoking, parts_of
 from producers.client.open_call import CallPatience, OpenCall, Waiting
 
 PAGE = Path(__file__).parents[2] / "docs" / "tools.md"
-CALLS = {"begin", "bind_to_user", "close", "connect", "finish", "invoke", "left", "resume", "start", "submit"}
+CALLS = {
+    "approve_all", "approve_attestation", "begin", "bind_to_user", "close", "connect", "deny_all", "deny_attestation",
+    "finish", "invoke", "left", "list_attestations", "resume", "start", "submit",
+}  # fmt: skip
 
 
 def public(cls: type) -> dict[str, Any]:

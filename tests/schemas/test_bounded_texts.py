@@ -19,7 +19,7 @@ from processors.intake import unsupported
 from processors.proof import jcs
 from schemas import records
 from schemas.events import workflow
-from schemas.events.attributes import Attributes
+from schemas.events.attributes import ApproverLimits, Attributes
 from schemas.events.catalogues import CataloguePublished, CatalogueRule, CatalogueWithdrawn
 from schemas.events.keys import KeyRotated
 from schemas.events.logins import LoginEnded, LoginRefused
@@ -147,6 +147,7 @@ class Examples:
         self.carol = world.person("carol", "manager")
         self.kyc = world.register("attester", "kyc", attributes=Attributes(attests=("**",), subjects=("**",)))
         self.enrol = world.register("enrolment", "enrol")
+        self.slack = world.register("approver", "slack", attributes=Attributes(roles=("manager",)), approver=LIMITS)
         self.asked = world.pay()
         self.waits = world.call(world.bot, REFUND, {})
         self.open = world.call(world.bot, CHECK)
@@ -197,6 +198,9 @@ class Examples:
             **self._of_the_roots(),
             "PrincipalRegistered": (registered, world.admin),
             "PrincipalRegistered.enrolment": (enrolled, world.admin),
+            "PrincipalRegistered.approver": (world.registration("approver", "new", approver=LIMITS), world.admin),
+            "AttestationApproved.said_by": (world.approval(self.asked, "boss", said_by="user:erin"), self.slack),
+            "AttestationDenied.said_by": (world.denial(self.asked, "boss", said_by="user:erin"), self.slack),
             "PrincipalRevoked": (PrincipalRevoked(principal_id="kyc", kid=self.kyc.kid, reason="r"), world.admin),
             "PolicyPublished": (world.publication({"policy_id": "agent:bot", **ANYTHING}), world.admin),
             "PolicyWithdrawn": (PolicyWithdrawn(policy_id="agent:bot", previous=known), world.admin),
@@ -336,9 +340,7 @@ class Examples:
 
 def example_of(field: Field) -> str:
     """Return which example has the field: an enrolment key declares no tools, and a file of persons has no logins."""
-    if field.name.startswith("PrincipalRegistered.enrolment"):
-        return "PrincipalRegistered.enrolment"
-    if field.name.startswith(("PrincipalRegistered.verifier", "InvocationRequested.verdicts")):
+    if field.name.startswith(OF_THEIR_OWN) or field.path == "said_by":
         return ".".join(field.name.removesuffix("[]").replace("[]", "").split(".")[:2])
     if field.body == "ResultReported" and field.path.startswith(("bodies", "stream")):
         return f"ResultReported.{field.path[:6]}"
@@ -349,6 +351,9 @@ def example_of(field: Field) -> str:
 
 
 RULE = CatalogueRule(id="a", kind="token", pattern="ACME-[0-9]{8}")
+LIMITS = ApproverLimits(scope='{"resources":["**"]}', keys=("**",), once_only=False, speaks_for=("user:*",))
+OF_REGISTRATION = ("enrolment", "approver", "verifier")
+OF_THEIR_OWN = ("InvocationRequested.verdicts", *(f"PrincipalRegistered.{one}" for one in OF_REGISTRATION))
 OF_LOGINS = {"issuer", "token_sha256", "login_ref", "subject_ref", "methods", "actors", "login"}
 
 
@@ -361,12 +366,12 @@ NEVER_SAID = {
     for body in ("IdentityProviderTrusted", "SessionRenewed")
     for name in ("user", "issuers", "attests", "subjects")
 } | {"ToolsOffered.tools[].attests"}  # refused, however short: `test_offers.py`
-OF_VERIFIERS = ["PrincipalRegistered.verifier", "InvocationRequested.verdicts"]
+OF_APPROVERS = ["AttestationApproved.said_by", "AttestationDenied.said_by"]
 ELSEWHERE = {"TenantFounded", "RecordsSkipped", "TimeAccepted", *(cls.__name__ for cls in unsupported.BODIES)}
 
 
 @pytest.mark.parametrize(
-    "body", [*(body for body in BODIES if body not in ELSEWHERE), "SessionOpened.login", *OF_VERIFIERS]
+    "body", [*(body for body in BODIES if body not in ELSEWHERE), "SessionOpened.login", *OF_THEIR_OWN, *OF_APPROVERS]
 )
 def test_each_example_is_taken_as_it_stands(body):
     """Else what is shown below would be shown of nothing."""

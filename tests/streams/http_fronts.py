@@ -1,4 +1,7 @@
-"""Every HTTP front of the project behind a real server, and one that stands for fronts that come."""
+"""Every HTTP front for programs behind a real server, and one that stands for fronts that come.
+
+The console's front is for browsers; tests/console/test_pages.py tries their attacks on it.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,43 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from macaw.gateway.http.api import GatewayAPI
+from producers.client import Client
+from producers.home.home import Home
 from streams.address import LOOPBACK, address_of
+from streams.approvals.interactions import INTERACTIONS
+from streams.approvals.proofs import slack_signature
 from streams.authzen.api import EVALUATION, DecisionAPI
 from streams.bridge.logout_api import FORM, LogoutAPI
 from streams.http import Endpoint, Front, server_of
+from streams.http.refusals import PROBLEM_TYPE
+from streams.metrics.families import ABORTS, Reading
+from streams.metrics.serving import metrics_front
 from streams.views.api import QueryAPI
 from tests.decide import asking
 from tests.identity_tokens.minting import NOW_MS, logout_token
+from tests.streams.approvals.pressing import Pressing
+from tests.streams.approvals.slack_stub import SECRET
 from tests.streams.bridge.logouts import PATH, Heard
 from tests.streams.views_shown import TOKEN as VIEWS_TOKEN
 from tests.streams.views_shown import Shown
 from tests.waiting import PATIENCE_SECONDS
 
 HELLO_TOKEN = "h" * 43
+METRICS_TOKEN = "m" * 43
 ANSWER_BUFFER_BYTES = 4096  # of the kernel: an answer that is not read is soon noticed
-NAMES = ("views", "authzen", "logout", "hello")
+NAMES = ("views", "authzen", "logout", "metrics", "slack", "gateway", "hello")
 
 
 async def hello(request: Request) -> Response:
@@ -60,6 +77,8 @@ class Asked:
     body: bytes = b""
     media: str = "application/json"
     is_public: bool = False
+    refusal: str = "application/json"
+    """The media type of its refusals."""
 
     def connect(self, *sent: bytes) -> socket.socket:
         connection = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE_SECONDS)
@@ -99,6 +118,21 @@ class Asked:
         return Exchange(received)
 
 
+@dataclass
+class AskedBySlack(Asked):
+    """A front whose honest request is signed anew each time, since none is taken twice."""
+
+    count: int = 0
+
+    def request(self, *more: str, body: bytes | None = None, **changes: Any) -> bytes:
+        self.count += 1
+        sent = self.body.replace(b"trigger-000000", b"trigger-%06d" % self.count) if body is None else body
+        stamp = str(int(time.time()))
+        signature = slack_signature(self.token, stamp, sent)
+        proof = (f"X-Slack-Request-Timestamp: {stamp}", f"X-Slack-Signature: {signature}")
+        return super().request(*more, *proof, body=b"" if changes.get("method") else sent, **changes)
+
+
 class Exchange:
     """What came back on a connection: the first answer, and how many there are."""
 
@@ -133,7 +167,7 @@ def listening(name: str, base: Path) -> Iterator[Asked]:
     assert not thread.is_alive()
 
 
-def _front(name: str, base: Path, port: int) -> tuple[Front, Asked]:
+def _front(name: str, base: Path, port: int) -> tuple[Front, Asked]:  # noqa: PLR0911 - one for each front
     if name == "views":
         shown = Shown(base)
         (shown.home.tenant("acme").path / "authzen.token").write_text(asking.TOKEN.replace("a", "z"))
@@ -152,4 +186,28 @@ def _front(name: str, base: Path, port: int) -> tuple[Front, Asked]:
         text = logout_token()
         asked = Asked(name, port, text, "POST", PATH, f"logout_token={text}".encode(), FORM, is_public=True)
         return logouts.front(), asked
+    if name == "metrics":
+        (base / "metrics.token").write_text(METRICS_TOKEN + "\n")
+        (base / "metrics.token").chmod(0o600)
+        front = metrics_front(lambda: [Reading(ABORTS, ("acme",), 1)], base / "metrics.token")
+        return front, Asked(name, port, METRICS_TOKEN, "GET", "/metrics")
+    if name == "slack":
+        door = Pressing(address_of(LOOPBACK, port, None))
+        return door.api.front(), AskedBySlack(name, port, SECRET, "POST", INTERACTIONS, door.body, FORM, is_public=True)
+    if name == "gateway":
+        gateway = GatewayAPI("acme", Home(base, {}), address_of(LOOPBACK, port, None), is_followed=lambda: True)
+        handle, _ = gateway.sessions.keep(resting_client())
+        return gateway.front(), Asked(name, port, handle, "GET", "/v1/approvals", refusal=PROBLEM_TYPE)
     return HELLO, Asked(name, port, HELLO_TOKEN, "GET", "/v1/hello")
+
+
+def resting_client(principal: str = "user:ann") -> Client:
+    """Return a client without a log, as far as a gateway looks at it: nobody asks its person for approvals."""
+    rests = SimpleNamespace(
+        connection=SimpleNamespace(principal_id=principal),
+        expires_at=int(time.time() * 1000) + 3_600_000,
+        list_attestations=list,
+        close_session=lambda **_: None,
+        close=lambda: None,
+    )
+    return cast("Client", rests)

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,17 @@ def test_what_was_folded_ahead_shares_the_fate_of_its_ground(world: World, outco
     fold_ahead(loop, held, tenant)
     ahead = loop.folds[tenant.intake].tables
     assert ahead.next_index > ahead.committed_index
+    meters = loop.folds[tenant.intake].meters
 
     held.release.set()
     fold_all(loop, tenant)
     loop.close()
 
-    check_log(world, tenant)
+    log = check_log(world, tenant)
+    assert meters.aborts == (outcome == "aborted")
+    assert dict(meters.decisions.items()) == Counter((one.outcome, one.reason) for one in log.decisions)
+    assert dict(meters.records.items()) == Counter((one.kind, one.outcome, one.reason) for one in log.entries)
+    assert meters.committing.cumulative()[-1] == meters.folding.cumulative()[-1] != ("+Inf", 0)
 
 
 def test_a_worker_that_ends_folds_nothing_in_vain(world: World) -> None:

@@ -16,6 +16,7 @@ import pytest
 from streams.http import SECURITY_HEADERS, door, door_of
 from streams.http import server as server_module
 from streams.http.door import HEAD_BYTES_MAX
+from streams.http.refusals import PROBLEM_TYPE
 from tests.streams.http_fronts import HELLO, HELLO_TOKEN, NAMES, Asked, Exchange, listening
 from tests.waiting import PATIENCE_SECONDS
 
@@ -47,10 +48,10 @@ def assert_refused(answer: Exchange, status: int, code: str, front: Asked) -> No
     """The one form of refusals: what is wrong, a code, and the next step, under the security headers."""
     body = json.loads(answer.body)
     assert (answer.status, body["code"]) == (status, code)
-    assert body["error"]
+    assert body["detail" if front.refusal == PROBLEM_TYPE else "error"]
     assert body["next"]
     assert {name: answer.headers.get(name.lower()) for name in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
-    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-type"] == front.refusal
     assert "access-control-allow-origin" not in answer.headers
     assert answer.count == 1
     assert front.token.encode() not in answer.body
@@ -348,7 +349,7 @@ def test_an_endpoint_that_fails_tells_and_logs_no_secret(tmp_path: Path, caplog:
 
 def test_the_page_lists_every_code() -> None:
     """Each code of a refusal in the source is a row of docs/http.md, and the reverse."""
-    sources = [path.read_text("utf-8") for path in (ROOT / "streams").rglob("*.py")]
+    sources = [path.read_text("utf-8") for folder in ("streams", "macaw") for path in (ROOT / folder).rglob("*.py")]
     raised = {
         code
         for text in sources

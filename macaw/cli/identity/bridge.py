@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from macaw.cli.terminal.metering import MetricsPort
 from macaw.cli.terminal.options import OptionsError, Tenant
 
 LOOPBACK = "127.0.0.1"
@@ -53,19 +54,23 @@ def run(
         str | None,
         typer.Option("--url", help="With --logout-port: the https://NAME that providers call.", metavar="URL"),
     ] = None,
+    metrics_port: MetricsPort = 0,
 ) -> None:
     """Serve the logins of all tenants with a bridge here, until Ctrl-C; `macaw up` runs it too.
 
     With --logout-port the bridge also hears the logouts of providers (back-channel logout).
     """
     import logging
+    from functools import partial
 
+    from macaw.cli.terminal.metering import metered
     from macaw.cli.terminal.output import log_to_stderr
     from macaw.cli.terminal.places import open_home, require_broker
     from macaw.cli.terminal.stopping import Stopping
     from macaw.installation.locking import only_one
     from streams.bridge.logout_serving import LogoutDoor
     from streams.bridge.process import BridgeProcess
+    from streams.metrics.bridge import readings_of_bridges
 
     if logout_port is None and (url is not None or host != LOOPBACK):
         raise OptionsError("`--host` and `--url` belong to the endpoint for logouts: give `--logout-port` too")
@@ -77,5 +82,6 @@ def run(
         process = BridgeProcess(home, None if logout_port is None else LogoutDoor(host, logout_port, url))
         stopping.ask = process.stop
         if stopping.signal is None:
-            process.run()
+            with metered(home, "bridge", partial(readings_of_bridges, process), metrics_port):
+                process.run()
     raise typer.Exit(stopping.status)

@@ -4,6 +4,8 @@ import typer
 
 from macaw.cli.mcp.approving import approve, tools
 from macaw.cli.mcp.credentials import credential
+from macaw.cli.mcp.exchanging import exchange
+from macaw.cli.mcp.gaps import gaps
 from macaw.cli.mcp.proxying import proxy
 
 app = typer.Typer(help="Put an MCP server behind the log: each request of a client is a governed call.")
@@ -11,3 +13,5 @@ app.command("proxy", context_settings={"allow_extra_args": False, "ignore_unknow
 app.command("tools")(tools)
 app.command("approve")(approve)
 app.command("credential")(credential)
+app.command("exchange")(exchange)
+app.command("gaps")(gaps)

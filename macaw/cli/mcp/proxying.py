@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
+    from macaw.gateway.exchange import ExchangeSettings
     from macaw.gateway.serving import HTTPFront, Served
     from producers.client import Client
     from producers.home.home import Home, TenantHome
@@ -28,6 +29,22 @@ HeaderFile = Annotated[
     typer.Option("--header-file", help="A private file with one line `Name: value` for the server.", metavar="FILE"),
 ]
 Personal = Annotated[bool, typer.Option("--personal", help="Each caller has a credential of its own at the address.")]
+Exchange = Annotated[
+    bool, typer.Option("--exchange", help="Each caller's token is exchanged for one that the server takes.")
+]
+OpenCalls = Annotated[
+    int | None,
+    typer.Option(
+        "--fail-open",
+        min=1,
+        max=10_000,
+        help="While no broker answers, run so many calls an hour without a decision, of those with a policy for it.",
+        metavar="CALLS",
+    ),
+]
+OpenMinutes = Annotated[
+    float, typer.Option("--fail-open-minutes", min=0.1, max=1440, help="The longest such time.", metavar="MINUTES")
+]
 Environment = Annotated[
     list[str] | None,
     typer.Option("--env", help="A variable of this environment that the server gets too; repeatable.", metavar="NAME"),
@@ -50,6 +67,12 @@ Audience = Annotated[
 AllowedHost = Annotated[
     list[str] | None, typer.Option("--allowed-host", help="A further Host that clients name.", metavar="HOST")
 ]
+Scope = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scope", help="A scope that each token needs, else 403 with this scope; repeatable.", metavar="SCOPE"
+    ),
+]
 Provider = Annotated[
     str | None, typer.Option("--provider", help="The mapping of claims where several fit.", metavar="NAME")
 ]
@@ -62,6 +85,9 @@ def proxy(
     url: Url = None,
     header_file: HeaderFile = None,
     personal: Personal = False,
+    exchange: Exchange = False,
+    fail_open: OpenCalls = None,
+    fail_open_minutes: OpenMinutes = 15.0,
     environment: Environment = None,
     caller: Caller = None,
     listen: Listen = None,
@@ -69,6 +95,7 @@ def proxy(
     resource: Resource = None,
     audience: Audience = None,
     allowed_host: AllowedHost = None,
+    scope: Scope = None,
     provider: Provider = None,
     tenant: Tenant = None,
 ) -> None:
@@ -81,16 +108,27 @@ def proxy(
         raise OptionsError("name the server: its command after `--`, or its address with `--url`")
     if personal and url is None:
         raise OptionsError("`--personal` goes with `--url`: a command gets no credentials of callers")
+    if exchange and (url is None or issuer is None or personal):
+        raise OptionsError("`--exchange` goes with `--url` and `--issuer`, and not with `--personal`")
     _check_callers(caller, listen, issuer, resource)
+    if scope and issuer is None:
+        raise OptionsError("`--scope` goes with `--issuer`: only tokens have scopes")
 
     from dataclasses import replace
 
     from macaw.cli.terminal.places import open_tenant
+    from macaw.gateway.challenges import check_scopes
+    from macaw.gateway.fail_open import FailOpen
 
     home, folder = open_tenant(tenant)
     served = replace(_served(name, command, url, header_file, environment or (), home, folder), personal=personal)
+    if fail_open is not None:
+        served = replace(served, fail_open=FailOpen(calls=fail_open, minutes=fail_open_minutes))
+    if exchange and url is not None:
+        served = replace(served, exchange=_exchange(url, served.name, folder))
     client = None if caller is None else _client(home, folder, caller)
     front = None if listen is None else _front(listen, allowed_host or (), issuer, resource, audience, provider)
+    front = None if front is None else replace(front, scopes=check_scopes(scope or ()))
     _run(served, front, client)
 
 
@@ -133,6 +171,14 @@ def _served(
             raise typer.BadParameter(f"there is no variable {missing[0][:60]!r} here", param_hint="--env")
         server = ServerCommand(list(command or ()), {one: os.environ[one] for one in environment})
     return Served(name=check_server_name(name), server=server, tenant=folder.tenant, home=home)
+
+
+def _exchange(url: str, name: str, folder: TenantHome) -> ExchangeSettings:
+    from macaw.gateway.exchange_file import read
+    from producers.identity.web import check_url
+
+    check_url(url, "`--url`")  # an exchanged token is not sent in the clear
+    return read(folder, name)
 
 
 def _client(home: Home, folder: TenantHome, caller: str) -> Client:

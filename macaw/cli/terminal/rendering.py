@@ -17,6 +17,7 @@ from producers.kafka.consuming import headers_of
 from schemas import codec
 from schemas.events.enforcement import EnforcementSet
 from schemas.events.engines import EngineActivated
+from schemas.events.workflow import AttestationApproved, AttestationDenied
 from schemas.records import (
     AuditEntry,
     DeadLetter,
@@ -167,8 +168,15 @@ def _said(body: object) -> str:
         case TenantFounded():
             said = f"{body.deployment}/{body.tenant}"
         case _:
-            said = ""
+            said = _answer(body)
     return said
+
+
+def _answer(body: object) -> str:
+    """Return the gist of an answer to a request for approval, "" for any other event."""
+    if not isinstance(body, (AttestationApproved, AttestationDenied)):
+        return ""
+    return f"{body.key}: said by {body.said_by}" if body.said_by else body.key
 
 
 def _policy_id(document: str) -> str:

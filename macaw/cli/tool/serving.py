@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from macaw.cli.agent import revoke
+from macaw.cli.terminal.metering import HostMetricsPort
 from macaw.cli.terminal.options import Tenant
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from producers.home.home import Home
     from producers.tools import ToolFunction
     from producers.tools.guard import HostGuard
+    from producers.tools.host import HostTally
 
 app = typer.Typer(help="Host tools: plain functions that run only for calls that the log has allowed.")
 
@@ -54,6 +58,7 @@ def serve(
     check_schemas: Annotated[
         bool, typer.Option("--check-schemas", help="Compare parameters and results with the tools' JSON schemas.")
     ] = False,
+    metrics_port: HostMetricsPort = None,
     tenant: Tenant = None,
 ) -> None:
     """Register the tools of a module, and execute allowed calls until Ctrl-C."""
@@ -78,7 +83,7 @@ def serve(
     own = instance_home(folder, instance)
     complaint = f"instance {instance} of {name} is served already: stop it, or give this one another --instance"
     with only_one(own.key_file("tool", name).with_suffix(".lock"), complaint):
-        status = _host(home, own, name, tools, guard)
+        status = _host(home, own, name, tools, guard, metrics_port)
     raise typer.Exit(status)
 
 
@@ -93,7 +98,14 @@ def _load(module: str) -> Sequence[ToolFunction]:
     return imported(load_tools, module, ToolDeclarationError)
 
 
-def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunction], guard: HostGuard) -> int:
+def _host(
+    home: Home,
+    folder: InstanceHome,
+    name: str,
+    tools: Sequence[ToolFunction],
+    guard: HostGuard,
+    metrics_port: int | None,
+) -> int:
     """Serve until asked to stop, then wait for running calls."""
     import logging
 
@@ -119,6 +131,20 @@ def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunct
         if stopping.signal is not None:
             host.stop()
         say(f"{name} serves {', '.join(t.name for t in tools)} in {folder.tenant}; Ctrl-C ends it after running calls")
-        host.run()
+        with _metered(home, folder, name, host.tally, metrics_port):
+            host.run()
     say(f"{name} executed {host.tally.executed} calls and refused {sum(host.tally.refused.values())}")
     return stopping.status
+
+
+def _metered(
+    home: Home, folder: InstanceHome, name: str, tally: HostTally, port: int | None
+) -> AbstractContextManager[None]:
+    """Serve the host's metrics, if a port is given: the server for it is not part of an agent's installation."""
+    if port is None:
+        return nullcontext()
+    from macaw.cli.terminal.metering import metered
+    from streams.metrics.host import readings_of_host
+
+    read = partial(readings_of_host, folder.tenant, name, tally)
+    return metered(home, f"tool-{folder.tenant}-{name}-{folder.instance}", read, port)

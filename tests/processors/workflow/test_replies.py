@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from schemas import limits
+from tests.engines import NEWEST
 from tests.offers_world import LOOK, Offers
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests, reply
 from tests.world import HOUR_MS
@@ -101,12 +102,21 @@ def questions(world: Workflow) -> Iterator[tuple[str, Any]]:
     yield from (("a user", one) for one in listed["users"])
 
 
+def by_engine_2() -> Iterator[tuple[str, Any]]:
+    """Yield the members that the second engine adds."""
+    world = Workflow.opened("replies of engine 2", **NEWEST)
+    world.require("boss", approval_criteria="role:manager", timeout=300)
+    carol, _ = world.person("carol", "manager"), world.pay()
+    [told] = reply(world.ask(carol, "approvals"))["requests"]
+    yield "a request, also by engine 2", {name: told[name] for name in told.keys() - documented()["a request"]}
+
+
 @pytest.fixture(scope="module")
 def answered() -> list[tuple[str, Any]]:
     """Everything that the log was made to answer."""
     world = Workflow.opened("replies")
     world.publish_policy({"policy_id": "agent:bot", **ANYTHING})
-    return [*vault(world), *questions(Workflow.opened("replies"))]
+    return [*vault(world), *questions(Workflow.opened("replies")), *by_engine_2()]
 
 
 @pytest.mark.parametrize("name", sorted(documented()))

@@ -1,0 +1,1 @@
+"""`macaw gateway`: calls, streams and approvals over HTTP and JSON, for programs in any language."""
