@@ -158,6 +158,12 @@ def keycloak_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that need a broker: they are the long ones, and short ones fill the processes at the end."""
+    with_broker = {item.path for item in items if item.get_closest_marker("broker") is not None}
+    items.sort(key=lambda item: item.path not in with_broker)  # stable: a file stays together
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that promised a real broker and did without: a skip must not look like a pass."""
     use = session.config.stash[USE]
