@@ -44,11 +44,12 @@ class BrokerLook:
 
     def __init__(self, home: Home) -> None:
         settings: dict[str, Any] = {
+            **home.security,
             "bootstrap.servers": home.bootstrap,
             "reconnect.backoff.max.ms": 500,
             "log_level": 0,
         }
-        self._admin = AdminClient({**home.security, **settings})
+        self._admin = AdminClient(settings)
 
     def __call__(self) -> bool:
         """Ask the brokers. Blocks for ANSWER_SECONDS at most."""
