@@ -49,7 +49,8 @@ def _used(tables: Tables) -> dict[str, int]:
 
 def groups_of_users(tables: Tables) -> Sequence[Sequence[bytes]]:
     """Return the keys of all persons, in ordered lists: one for each key that opened their newest sessions."""
-    return [tables.persons.of(group) for group in tables.persons.groups()]
+    # The other groups of persons are names, by which one person may be found several times.
+    return [tables.persons.of(group) for group in tables.persons.groups() if isinstance(group, bytes)]
 
 
 def users_told(tables: Tables, page: Sequence[bytes], last: bytes | None) -> JSONValue:
