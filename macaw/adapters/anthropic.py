@@ -20,7 +20,7 @@ from macaw.adapters.model_answers import JSONObject, argument_object
 from macaw.adapters.model_requests import Contents
 from macaw.adapters.model_rounds import Rounds
 from macaw.adapters.model_tools import ModelTool, ToolAnswer, schema_value
-from macaw.adapters.model_transport import ModelRules, governed_http
+from macaw.adapters.model_transport import ModelRules, governed_copy
 from schemas.errors import MacawError
 
 C = TypeVar("C")
@@ -49,10 +49,8 @@ def governed_anthropic(
         ungoverned=frozenset(ungoverned),
         patience=patience,
     )
-    sdk: Any = client
-    # The client's own HTTP client, with the user's proxies, certificates and time-outs; the SDK has no public name.
-    copied = sdk.copy(http_client=governed_http(gate, sdk._client, rules))  # noqa: SLF001
-    is_async = hasattr(sdk, "__aenter__")
+    copied = governed_copy(gate, client, rules)
+    is_async = hasattr(client, "__aenter__")
     governed: C = copied.with_middleware(_with_own_errors_async if is_async else _with_own_errors)
     return governed
 

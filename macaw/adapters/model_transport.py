@@ -76,6 +76,12 @@ class ModelRules:
         )
 
 
+def governed_copy(gate: Gate, sdk: Any, rules: ModelRules) -> Any:
+    """Return a copy of an SDK's client that sends through the gate, by the HTTP client that it has."""
+    # With the user's proxies, certificates and time-outs; neither SDK has a public name for it.
+    return sdk.copy(http_client=governed_http(gate, sdk._client, rules))  # noqa: SLF001
+
+
 def governed_http(gate: Gate, inner: Any, rules: ModelRules) -> Any:
     """Return an HTTP client of the kind of `inner`, httpx or httpx2, sync or async, that sends through it.
 

@@ -19,7 +19,7 @@ from macaw.adapters.model_answers import JSONObject
 from macaw.adapters.model_requests import Contents
 from macaw.adapters.model_rounds import Rounds
 from macaw.adapters.model_tools import ModelTool, ToolAnswer, schema_value
-from macaw.adapters.model_transport import ModelRules, governed_http
+from macaw.adapters.model_transport import ModelRules, governed_copy
 
 C = TypeVar("C")
 
@@ -49,9 +49,7 @@ def governed_openai(
         ungoverned=frozenset(ungoverned),
         patience=patience,
     )
-    sdk: Any = client
-    # The client's own HTTP client, with the user's proxies, certificates and time-outs; the SDK has no public name.
-    governed: C = sdk.copy(http_client=governed_http(gate, sdk._client, rules))  # noqa: SLF001
+    governed: C = governed_copy(gate, client, rules)
     return governed
 
 

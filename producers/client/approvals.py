@@ -76,6 +76,18 @@ class ShownCall:
     requests: tuple[dict[str, Any], ...]
     masked: tuple[str, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object, with the digest in hex."""
+        return {
+            "request": self.request,
+            "resource": self.resource,
+            "principal": self.principal,
+            "parameters": self.parameters,
+            "parameters_sha256": self.parameters_sha256.hex(),
+            "masked": list(self.masked),
+            "requests": list(self.requests),
+        }
+
     def request_for(self, key: str) -> dict[str, Any]:
         """Return the request under a key. Raises ParametersChangedError if there is none."""
         for one in self.requests:

@@ -20,6 +20,7 @@ from producers.home.clock import clock_ms
 from producers.home.home import Home, TenantHome
 from producers.kafka.consuming import FETCH_BOUNDS, take, watermarks
 from producers.kafka.followed_topic import RegistryError
+from producers.kafka.hearing import live_settings
 from producers.kafka.registry_view import RegistryView, appended_at
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas.records import Decision, Result
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BATCH_RECORDS = 1000
 WAIT_SECONDS = 0.5
+FETCH_WAIT_MS = 500  # nobody waits for an answer here: a quiet log is asked for seldom
 AT_END_SECONDS = 5.0  # between two looks at the ends of the topics
 RETRY_SECONDS = 2.0
 FORGET_SECONDS = 600.0
@@ -51,7 +53,6 @@ class Freshness:
     complete_at: int | None = None
     trouble: str = ""
     untrusted: int = 0
-    version: int = 0  # rises with each change of the store
     _told_at: float = field(default=float("-inf"), repr=False)
 
     def note_untrusted(self, place: str, why: UntrustedRecordError) -> None:
@@ -111,7 +112,6 @@ class Follower:
         self._tell()
 
     def _tell(self) -> None:
-        self.freshness.version += 1
         for told in self._told:
             told()
 
@@ -120,15 +120,11 @@ class Follower:
         self._registry.refresh()
         consumer = Consumer(
             {
-                **self._home.security,
+                **live_settings(self._home.bootstrap, self._signed.tenant, self._home.security),
                 **FETCH_BOUNDS,
-                "bootstrap.servers": self._home.bootstrap,
-                "group.id": f"macaw.console.{id(self)}",  # the client asks for one; nothing is committed
-                "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "log_level": 2,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
             }
         )
         try:

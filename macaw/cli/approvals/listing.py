@@ -98,7 +98,7 @@ def show_request(request: Request, *, name: Person, tenant: Tenant = None, as_js
     with open_client(home, folder, name) as client:
         shown = client.show_call(request)
     if as_json:
-        show_json(_as_json(shown), indent=2)
+        show_json(shown.as_json(), indent=2)
     else:
         show_call(shown, shown.requests)
 
@@ -147,15 +147,3 @@ def _show_scopes(asked: dict[str, Any]) -> None:
 def _approvers(asked: dict[str, Any]) -> str:
     who, quorum = " or ".join(map(str, asked.get("criteria", []))), asked.get("quorum")
     return who if quorum == 1 else f"{who}: {quorum} different people"
-
-
-def _as_json(shown: ShownCall) -> dict[str, Any]:
-    return {
-        "request": shown.request,
-        "resource": shown.resource,
-        "principal": shown.principal,
-        "parameters": shown.parameters,
-        "parameters_sha256": shown.parameters_sha256.hex(),
-        "masked": list(shown.masked),
-        "requests": list(shown.requests),
-    }

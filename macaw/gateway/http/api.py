@@ -36,7 +36,6 @@ from macaw.gateway.http.streaming import EventStream
 from macaw.gateway.http.tools import tools_page
 from macaw.gateway.logins import TokenLogins
 from processors.proof import jcs
-from producers.client.approvals import ShownCall
 from producers.home.home import Home
 from schemas.errors import MacawError
 from streams.address import Address
@@ -260,7 +259,7 @@ class GatewayAPI:
 
     async def _show_approval(self, asked: Admitted) -> Response:
         shown = await self._asking(partial(asked.login.client.show_call, str(asked.parameters["request"])))
-        return JSONResponse(_shown(shown))
+        return JSONResponse(shown.as_json())
 
     async def _answer_approval(self, asked: Admitted) -> Response:
         client, body, request = asked.login.client, asked.body, str(asked.parameters["request"])
@@ -370,15 +369,3 @@ def _call_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _state(login: HeldSession) -> dict[str, Any]:
     return {"principal": login.principal_id, "expires_at": login.expires_at}
-
-
-def _shown(shown: ShownCall) -> dict[str, Any]:
-    return {
-        "request": shown.request,
-        "resource": shown.resource,
-        "principal": shown.principal,
-        "parameters": shown.parameters,
-        "parameters_sha256": shown.parameters_sha256.hex(),
-        "masked": list(shown.masked),
-        "requests": list(shown.requests),
-    }
